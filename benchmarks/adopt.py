@@ -1,16 +1,19 @@
-"""Adopts the results of a short run, if they are sound.
+"""Adopts the results of a short run, if they are valid: copies them into the repository.
 
     python -m benchmarks.adopt DIR
 
-    rows      of a named accelerator, finite and within the limit of error ->
-              benchmarks/results/DEVICE
-    tuning    launch parameters that are faster than the heuristic's by 3 % ->
-              kernels/tuned/OP/DEVICE.json
-    weights   a model that beats the shipped one on 64 prompts of `val` -> sora_jax/shipped. The
-              95 % interval of the mean difference, paired by prompt, must lie above zero for facts,
-              and must not lie below zero for the sync of audio and video
+DIR is the output folder of `benchmarks.short_run`. Adopted are
 
-Rows and tuning of a run of --size=tiny are skipped: its sizes are those of tests.
+    rows      results that name an accelerator, with finite times and an error below 5 % ->
+              benchmarks/results/DEVICE
+    tuning    launch parameters of kernels that are at least 3 % faster than the defaults ->
+              kernels/tuned/OP/DEVICE.json
+    weights   a model that beats the shipped one on 64 prompts, the captions of the first scenes of
+              the split `val` -> sora_jax/shipped. The 95 % interval of the mean difference, paired
+              by prompt, must lie above zero for the facts of the prompts, and must not lie below
+              zero for the sync of audio and video
+
+Rows and tuning of a run with --size=tiny are skipped, because its sizes are those of tests.
 
 The report names everything that is skipped, with the reason. A second run adds nothing twice.
 The prompts are sampled on this machine, which takes a few minutes on two cores.
@@ -41,17 +44,18 @@ from sora_jax.pipelines.load import load_pipeline
 from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import draw
 
-LIMIT = 0.05  # of the relative error, as in `harness.WRONG`; bfloat16 stays under 0.02
-GAIN = 0.03  # least speed-up of tuned parameters
-PROMPTS = 64
+# Largest relative error of a row, as in `harness.WRONG`. Errors of bfloat16 stay under 0.02.
+LIMIT = 0.05
+GAIN = 0.03  # smallest speed-up for which tuned parameters are adopted
+PROMPTS = 64  # prompts on which two models are compared
 TUNED = Path(__file__).parent.parent / "kernels" / "tuned"
 
 
 def main(*places: str) -> None:
-    """Adopts the results of a short run in one folder, and prints a report.
+    """Adopts the results of a short run, whose folder is the only argument, and prints a report.
 
     Raises:
-        UserError: the folder holds no short run, or a run without results.
+        UserError: there is not one argument, or the folder holds no run, or one without results.
     """
     if len(places) != 1:
         raise UserError(
@@ -83,7 +87,7 @@ def _size(folder: Path) -> str | None:
 
 
 def refusal(row: dict) -> str | None:
-    """Returns why a result row cannot be adopted, or None if it can."""
+    """Returns the reason why a result row cannot be adopted, or None if it can."""
     if row["device"] in ("", "cpu", "unknown"):
         return f"its device is {row['device'] or 'not named'}, not an accelerator"
     if row["commit"] in ("", "unknown"):
@@ -97,10 +101,18 @@ def refusal(row: dict) -> str | None:
 
 
 def adopt_rows(path: Path, into: Path) -> dict:
-    """Appends the sound rows of a file to the results of their device; returns the numbers adopted
-    and skipped.
+    """Appends the rows of a file that `refusal` accepts to the results of their device.
 
-    path is the file of rows, and `into` the folder benchmarks/results.
+    Args:
+        path: the file of rows.
+        into: the folder benchmarks/results.
+
+    Returns:
+        {"added": number of rows, "there before": number of rows that the results had already,
+        "refused": {reason: number of rows}}.
+
+    Raises:
+        UserError: the file has no rows, or a line is not a row.
     """
     added, existing, refused = 0, 0, {}
     for row in results.read(path):
@@ -120,11 +132,11 @@ def adopt_rows(path: Path, into: Path) -> dict:
 def adopt_tuning(path: Path, into: Path) -> dict:
     """Adopts the fastest launch parameters of each operation and case, where they gain enough.
 
-    Parameters at least 3 % (GAIN) faster than the heuristic's are written to INTO/OP/DEVICE.json.
-    Rows that `refusal` rejects do not count.
+    Parameters that are faster by at least 3 % (GAIN) than the heuristic's, which are the kernel's
+    defaults, are written to INTO/OP/DEVICE.json. Rows that `refusal` rejects are ignored.
 
     Args:
-        path: file of timed parameters.
+        path: file of rows, one for each set of parameters that was timed.
         into: the folder kernels/tuned.
 
     Returns:
@@ -164,9 +176,16 @@ def _write_tuned(path: Path, kind: str, op: str, where: dict, use: dict) -> None
 
 
 def adopt_weights(path: Path, prompts: int) -> dict:
-    """Replaces the shipped model by a trained one if that is better; returns the scores of both.
+    """Replaces the shipped model by a trained one, if that is better by the rule of this module.
 
-    path is the file of the new weights, and `prompts` the number of prompts to score.
+    Args:
+        path: the file of the new weights.
+        prompts: number of prompts to score both models on.
+
+    Returns:
+        {"adopted": False, "why": reason} or {"adopted": True, "fingerprint", "now": what is left to
+        do by hand}. If the models were compared, also "facts" and "sync", each a result of
+        `compare`.
     """
     shipped = weights.shipped(weights.KINDS["st_dit"])
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
@@ -193,10 +212,11 @@ def adopt_weights(path: Path, prompts: int) -> dict:
 
 
 def compare(new: list[float], old: list[float]) -> dict:
-    """Returns the means of two lists of scores, and the 95 % bootstrap interval of their
-    difference.
+    """Compares the scores of two models on the same prompts: new[i] and old[i] are of prompt i.
 
-    The scores are paired by prompt: new[i] and old[i] are of the same one.
+    Returns:
+        {"new": mean, "shipped": mean of `old`, "low", "high": 95 % bootstrap interval of the mean
+        difference, "prompts": number of prompts}.
     """
     low, high = interval(np.subtract(new, old))
     figures = {"new": np.mean(new), "shipped": np.mean(old), "low": low, "high": high}
@@ -204,16 +224,17 @@ def compare(new: list[float], old: list[float]) -> dict:
 
 
 def scores(path: Path, prompts: int) -> dict[str, list[float]]:
-    """Returns the scores of the clips that a model generates for the first prompts of `val`.
+    """Returns the scores of the clips that a model generates for captions of the split `val`.
 
     Args:
         path: the weights of the model.
-        prompts: number of prompts.
+        prompts: number of prompts, the first captions of scenes 0, 1, ... of the split.
 
     Returns:
-        "facts": for each prompt, the share of its facts that the clip shows. "sync": for each
-        prompt with impacts, the F1 at 100 ms of visible against audible impacts. Both are 0 for a
-        clip that the oracles cannot read.
+        "facts": for each prompt, the share of the kinds of its facts, such as colours, that the
+        clip shows. "sync": for each prompt with impacts, the F1 score of visible and audible
+        impacts that are matched within 100 ms. Both are 0 for a clip that the oracles (programs
+        that measure clips) cannot read.
     """
     enable_compile_cache()
     pipeline, size = load_pipeline(path), 8

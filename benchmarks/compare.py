@@ -19,11 +19,11 @@ ALLOWED = 0.05
 
 
 def main(*places: str) -> int:
-    """Compares the rows of two paths, prints both medians, and returns the exit status: 0, or 1 for
-    a regression.
+    """Compares the rows of two paths, prints both medians, and returns the exit status: 1 if a
+    median time grew by more than ALLOWED, else 0.
 
     Raises:
-        UserError: the paths cannot be compared.
+        UserError: there are not two paths, or their rows cannot be compared.
     """
     if len(places) != 2:
         raise UserError(

@@ -1,4 +1,6 @@
-"""The local device: its name, its ceilings, and all versions that can influence a measurement."""
+"""The local device: its name, its ceilings (bandwidth and FLOP/s), and all versions that can
+influence a measurement.
+"""
 
 import contextlib
 import dataclasses
@@ -29,9 +31,9 @@ class Ceilings:
     Attributes:
         bandwidth: memory traffic in bytes/s, reads and writes together.
         flops: FLOP/s of matrix products.
-        source: the origin of both numbers.
-        measured: (bandwidth, flops) as measured here, if the numbers above are listed ones. Default
-            None.
+        source: where both numbers come from, as text.
+        measured: (bandwidth, flops) as measured on this machine, if the numbers above are those of
+            LISTED. Default None.
     """
 
     bandwidth: float
@@ -64,9 +66,9 @@ def platform() -> str:
 
 
 def ceilings() -> Ceilings:
-    """Returns the listed limits of this machine's device with those measured here beside them.
+    """Returns the limits of this machine's device in LISTED, with those measured now as `measured`.
 
-    For an unlisted device, returns the measured limits alone.
+    For a device that is not in LISTED, returns the measured limits alone.
     """
     measured, listed = measured_ceilings(), LISTED.get(slug())
     return (
@@ -108,7 +110,8 @@ def measured_ceilings(repeats: int = 5) -> Ceilings:
 
 
 def cache_bytes() -> int:
-    """Returns the size of the last-level cache in bytes. Inputs are rotated to exceed it.
+    """Returns the size of the last-level cache in bytes. Calls are timed on several sets of inputs,
+    which together exceed it.
 
     A CPU's size comes from the system; a GPU counts as 60 MB (the L2 of an H200), a TPU as 128 MB
     (VMEM).
@@ -126,7 +129,7 @@ def cache_bytes() -> int:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Returns the versions of the installed packages, including cuDNN, and of the GPU driver."""
+    """Returns {package: version} of the installed PACKAGES, and on a GPU the "driver"."""
     found = environment.versions(PACKAGES)
     if platform() == "gpu":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
@@ -138,7 +141,7 @@ def versions() -> dict[str, str]:
 
 
 def load() -> float:
-    """Returns the load average of the last minute per core.
+    """Returns the load average of the last minute, divided by the number of CPU cores.
 
     Above 1 the machine is busy, and timings on its CPU mean little.
     """

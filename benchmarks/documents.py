@@ -4,9 +4,9 @@
     python -m benchmarks.documents --check                                # status 1 if one differs
     python -m benchmarks.documents --adopt=outputs/evaluation --name=evaluation
 
---adopt copies the scores of an evaluation's or calibration's folder into docs/results, with their
-command, hardware, commit and versions. A document marks the place of a table by two lines; the text
-between them is replaced:
+--adopt copies scores from the output folder of experiments.evaluate or experiments.calibrate into
+docs/results, with their command, hardware, commit and versions. A document marks the place of a
+table by two lines; the text between them is replaced:
 
     <!-- table: quality -->
     <!-- end of table -->
@@ -56,9 +56,8 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {}
 
 
 def register_table(source: str) -> Callable:
-    """Decorator: registers a function that makes a table of a document, under its name.
-
-    source is the name of its results, docs/results/SOURCE.json.
+    """Decorator: adds a function to TABLES under its own name. The function makes the Markdown of a
+    table from the results in docs/results/SOURCE.json, where `source` is the name SOURCE.
     """
 
     def register(make: Callable[[Results], str]) -> Callable[[Results], str]:
@@ -73,8 +72,8 @@ def adopt(root: Path, folder: Path, name: str) -> None:
 
     Args:
         root: root of the repository.
-        folder: output of an evaluation or a calibration.
-        name: name of the results.
+        folder: output folder of an evaluation or a calibration.
+        name: name of the results, a key of SOURCES.
 
     Raises:
         UserError: the folder lacks these results, or was measured with uncommitted changes.
@@ -89,16 +88,20 @@ def adopt(root: Path, folder: Path, name: str) -> None:
             f"{folder} was measured with uncommitted changes ({record['commit']}); commit them and "
             "measure again"
         )
-    # The folder is of one machine.
+    # The path of the output folder means nothing on another machine.
     record["command"] = re.sub(r"--output=\S+", f"--output=outputs/{name}", record["command"])
     results = record | {"results": json.loads(scores.read_text(encoding="utf-8"))}
     files.write(root / RESULTS / f"{name}.json", json.dumps(results, indent=1) + "\n")
 
 
 def filled(text: str, root: Path) -> str:
-    """Returns the text of a document with its tables filled again, from the results below `root`.
+    """Returns the text of a document with its tables filled again.
 
-    Raises UserError for an unknown table, or one whose results are missing.
+    Args:
+        text: the Markdown of the document.
+        root: root of the repository, whose docs/results are used.
+    Raises:
+        UserError: a table is unknown, or its results are missing.
     """
 
     def fill(match: re.Match) -> str:
@@ -116,7 +119,9 @@ def filled(text: str, root: Path) -> str:
 
 
 def provenance_lines(results: Results) -> str:
-    """Returns the lines under a table that say how to reproduce its numbers."""
+    """Returns the lines under a table that say how to reproduce its numbers: command, hardware,
+    commit, versions and date.
+    """
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     command = textwrap.fill(
         f"`{results['command']}`", 100, break_long_words=False, break_on_hyphens=False
@@ -128,15 +133,15 @@ def provenance_lines(results: Results) -> str:
 
 
 def documents(root: Path) -> list[Path]:
-    """Returns the README and the pages below docs of the repository in `root`, which may have
-    tables.
+    """Returns the paths of the documents that may have tables: the README and the pages in docs of
+    the repository `root`.
     """
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def stale(root: Path) -> dict[Path, tuple[str, str]]:
-    """Returns the documents below `root` whose tables differ from the results:
-    {path: (current, expected)}.
+    """Returns the documents of the repository `root` whose tables differ from the results:
+    {path: (current text, expected text)}.
     """
     found = {}
     for path in documents(root):
@@ -146,7 +151,7 @@ def stale(root: Path) -> dict[Path, tuple[str, str]]:
     return found
 
 
-# README's table: label, suite and metric of scores.json, the project's target.
+# Rows of README's table: (label, suite and metric of scores.json, value that the project aims at).
 QUALITY = (
     ("every fact of the prompt", "facts", "all", 0.40),
     ("every fact, prompts of one ball", "facts", "all_one_ball", 0.55),
@@ -158,7 +163,9 @@ QUALITY = (
 
 @register_table("evaluation")
 def quality(results: Results) -> str:
-    """Returns the table of the shipped model's quality, between its floor and its ceiling."""
+    """Returns the table of the shipped model's quality, beside the floor of each metric and its
+    values for the tokenizers alone and for ground truth.
+    """
     rows = []
     for label, suite, metric, target in QUALITY:
         entry = results["results"][suite][metric]
@@ -173,7 +180,8 @@ def quality(results: Results) -> str:
     return markdown(header, rows)
 
 
-# Rows of the tokenizers' table: metric of the suite, label, target, whether lower is better.
+# Rows of the tokenizers' table: (metric of the suite `tokenizers`, label, value that the project
+# aims at, whether lower is better).
 TOKENIZERS = (
     ("psnr", "PSNR of the clip, dB", 31.0, False),
     ("psnr_balls", "PSNR inside the balls' boxes, dB", 24.0, False),
@@ -191,7 +199,7 @@ TOKENIZERS = (
 
 @register_table("evaluation")
 def tokenizers(results: Results) -> str:
-    """Returns the table of the quality of a round trip through the tokenizers."""
+    """Returns the table of what a round trip through the tokenizers (encode, decode) keeps."""
     scores, rows = results["results"]["tokenizers"], []
     for metric, label, target, less in TOKENIZERS:
         entry = scores[metric]
@@ -209,8 +217,8 @@ def tokenizers(results: Results) -> str:
 
 @register_table("evaluation")
 def by_balls(results: Results) -> str:
-    """Returns the table of the share of clips with all facts, by the number of balls and by the
-    launch.
+    """Returns the table of the share of clips that show every fact of their prompt, by the number
+    of balls and by the launch (dropped, thrown, rolled).
     """
     rows = []
     for kind, groups in results["results"]["facts"]["all"]["groups"].items():
@@ -246,7 +254,9 @@ def _cell(entry: Results, row: str) -> str:
 
 @register_table("calibration")
 def calibration(results: Results) -> str:
-    """Returns the table of oracle scores on ground truth, and on degraded and corrupted clips."""
+    """Returns the table of the scores of oracles (programs that measure clips): on ground truth, on
+    degraded clips, which they should still read correctly, and on corrupted ones.
+    """
     rows = []
     for oracle, scores in results["results"].items():
         groups = {"degraded": [], "corrupted": []}

@@ -1,7 +1,7 @@
 """Measures one case in one direction and builds its result rows. Start reading at `measure`.
 
-`prepare` compiles every form of the case and compares it to the specification. `time_forms`
-then times the forms.
+`prepare` compiles every form of the case, a way to compute it, and compares its results to the
+specification. `time_forms` then times the forms.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from sora_jax.errors import UserError
 
 # Relative errors from here on are no longer rounding: those of bfloat16 stay under 0.02.
 WRONG = 0.05
-CACHES = 4  # inputs are rotated over this many times the last-level cache
-MAX_SETS = 64
+CACHES = 4  # all sets of inputs together are this many times as large as the last-level cache
+MAX_SETS = 64  # sets of inputs
 
 
 def plan(
@@ -34,8 +34,9 @@ def plan(
 ) -> list[tuple]:
     """Returns (suite, workload, direction) of all measurements, in order.
 
-    Correctness comes first, as a whole. Then come the first case of every suite, the second case of
-    every suite, and so on, so that each suite has results whenever time ends.
+    The suite "correctness" comes first, with all its cases. Then come the first case of every other
+    suite, the second case of every suite, and so on, so that each suite has results whenever time
+    ends.
 
     Args:
         suites: names of the suites.
@@ -81,10 +82,10 @@ class Prepared:
         suite: name of the suite.
         workload: the case.
         direction: "forward", "backward" or "forward_backward".
-        input_sets: number of sets of inputs that calls are rotated over.
-        ready: (implementation, program, error) of each form that can be timed.
-        failures: one line for each form that failed or is wrong.
-        left_out: implementations that were not started before the deadline.
+        input_sets: number of sets of inputs that successive calls use in turns.
+        ready: (implementation, program, relative error or None) of each form that can be timed.
+        failures: one line for each form that failed or whose results are wrong.
+        left_out: names of the implementations that were not started before the deadline.
     """
 
     suite: str
@@ -107,7 +108,7 @@ def measure(
 ) -> tuple[list[dict], list[str]]:
     """Measures one case in one direction: compiles, checks and times its implementations.
 
-    Both results are also printed.
+    Rows and failures are also printed.
 
     Args:
         suite: name of the suite.
@@ -119,7 +120,8 @@ def measure(
         seconds: time after which sampling ends early. Default 10.
 
     Returns:
-        (rows, failures): a row for each form that was timed, a line for each that failed.
+        (rows, failures): a row (`results.SCHEMA`) for each form that was timed, and a line of text
+        for each that failed.
     """
     prepared = prepare(suite, workload, direction, impls)
     return time_forms(prepared, ceilings, rounds, seconds), prepared.failures
@@ -135,8 +137,8 @@ def prepare(
     """Compiles the implementations of a case in one direction and compares their results to the
     specification.
 
-    Several cases may be prepared in threads at the same time, but forms of PyTorch in one thread
-    only.
+    Several cases may be prepared in threads at the same time, except forms of PyTorch, which need
+    to be compiled in a single thread.
 
     Args:
         suite: name of the suite.
@@ -183,8 +185,8 @@ def prepare(
 def time_forms(
     prepared: Prepared, ceilings: device.Ceilings, rounds: int = 30, seconds: float = 10.0
 ) -> list[dict]:
-    """Times the prepared forms of a case in turns. Returns one row for each form; the rows are also
-    printed.
+    """Times the prepared forms of a case in turns. Returns one row (`results.SCHEMA`) for each
+    form; the rows are also printed.
 
     Args:
         prepared: the compiled forms.
@@ -235,8 +237,8 @@ def time_forms(
 
 
 def floor_seconds(minimum: Cost, ceilings: device.Ceilings) -> float:
-    """Returns the least possible seconds of a case, its roofline: those of its minimum bytes or
-    FLOPs, whichever take longer on the device.
+    """Returns the least possible seconds of a case on a device, its roofline: the time to move its
+    minimum bytes or to compute its minimum FLOPs, whichever is longer.
     """
     return max(minimum.bytes / ceilings.bandwidth, minimum.flops / ceilings.flops)
 
@@ -250,12 +252,12 @@ def _both(workload: Workload, direction: str) -> Cost | None:
 
 
 def input_sets(workload: Workload) -> list[dict]:
-    """Returns the sets of inputs of a case over which calls are rotated, so that none are in the
-    cache.
+    """Returns the sets of inputs of a case. Successive calls use them in turns, so that no input of
+    a call is still in the cache.
 
-    They are at least two. Together they are CACHES times as large as the last-level cache. A case
-    whose calls pass on their state (`carry`) has a single set. Inputs without arrays are drawn
-    again instead of copied.
+    There are 2 to MAX_SETS sets, together CACHES times as large as the last-level cache. They are
+    copies of the first. A case whose calls pass on their state (`carry`) has a single set. A case
+    whose inputs hold no arrays has two different ones.
     """
     first = workload.inputs(0)
     if workload.carry is not None:
@@ -274,14 +276,15 @@ def sample(
 
     Args:
         ready: (implementation, program, error) of each program.
-        rounds: samples of each.
+        rounds: samples of each program.
         seconds: time after which sampling ends early.
         with_kernels: whether to record the times of GPU kernels too.
 
     Returns:
-        (wall, kernels, names), each keyed by a program's index: wall seconds of each round; kernel
-        seconds of each round and the kernels' names, where a recorder exists and its times are
-        plausible.
+        (wall, kernels, names), three dicts keyed by the index of a program in `ready`: the wall
+        seconds per call of each round, the seconds of GPU kernels per call of each round, and the
+        kernels' names. The last two lack programs whose kernel times could not be recorded or are
+        not plausible.
     """
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 

@@ -1,14 +1,19 @@
-"""Programs: a form of a workload, ready to run in one direction on several sets of inputs.
+"""Programs: a form of a workload (one way to compute it), ready to run in one direction on several
+sets of inputs. Every program has
 
     start(i)    begins a call on set i (modulo the number of sets) and returns its results, which
                 may still be pending
     wait(x)     waits for the results x and all earlier ones
-    results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of
-                the two
+    results()   runs a call on set 0 and returns its results as jax arrays: {"results": ...,
+                "gradients": ...} or one of the two
 
-A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments,
-results and temporaries of one call; None if unknown). Direction "backward" starts from the
-values that the form's own forward pass saved; "forward_backward" includes that pass.
+    ran         description of the form and of the custom calls in the compiled program
+    lower_s     seconds of tracing and lowering
+    compile_s   seconds of compiling
+    peak_bytes  bytes of the arguments, results and temporaries of one call; None if unknown
+
+Direction "backward" starts from the values that the form's own forward pass saved;
+"forward_backward" includes that pass.
 """
 
 import collections
@@ -31,7 +36,7 @@ def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]
         workload: the workload.
         form: the way to compute it.
         direction: "forward", "backward" or "forward_backward".
-        sets: sets of inputs.
+        sets: sets of inputs, each {name: array}.
 
     Raises:
         Absent: the form cannot run in this direction, or the compiled program lacks the call that
@@ -42,16 +47,23 @@ def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]
 
 
 def split(workload: Workload, inputs: dict) -> tuple[dict, dict]:
-    """Splits the inputs of a workload into (those that gradients flow into, the rest)."""
+    """Splits the inputs of a workload, {name: array}, into two dicts: those that gradients flow
+    into (`workload.differentiable`), and the rest.
+    """
     differentiable = {name: inputs[name] for name in workload.differentiable if name in inputs}
     return differentiable, {name: x for name, x in inputs.items() if name not in differentiable}
 
 
 def directed(function: Callable, direction: str) -> Callable:
-    """Returns a function of (differentiable, rest, cotangents) that runs `function` in a direction.
+    """Returns a function (differentiable, rest, cotangents) -> {"results", "gradients"} that runs
+    `function` in a direction.
 
-    `function` takes (differentiable, rest). The result is {"results": ...}, with "gradients" unless
-    the direction is "forward".
+    "gradients", by the differentiable inputs, are absent if the direction is "forward". cotangents
+    are the gradients of a loss by the results.
+
+    Args:
+        function: (differentiable, rest) -> results, of the two dicts of `split`.
+        direction: "forward"; with any other, the forward and the backward pass run.
     """
 
     def run(differentiable: dict, rest: dict, cotangents: Any) -> dict:
@@ -64,8 +76,8 @@ def directed(function: Callable, direction: str) -> Callable:
 
 
 def cotangents_like(results: Any, seed: int = 1) -> Any:
-    """Returns standard normal numbers of the shapes and dtypes of `results`, from which gradients
-    start.
+    """Returns cotangents, the gradients of an imagined loss by `results`: standard normal numbers
+    of the shapes and dtypes of `results`.
 
     All forms with results of the same shapes get the same numbers. The default seed is 1.
     """
@@ -79,10 +91,10 @@ def cotangents_like(results: Any, seed: int = 1) -> Any:
 
 
 def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
-    """Returns the results and gradients of a workload's specification, in float32 with
-    full-precision products.
+    """Returns what a workload's specification computes, in float32 with full-precision products:
+    {"results": ...}, with "gradients" unless the direction is "forward".
 
-    None if the workload has no reference.
+    Returns None if the workload has no reference.
 
     Args:
         workload: the workload.
@@ -93,7 +105,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
     if specification is None:
         return None
     if workload.carry is not None:
-        direction = "forward"  # the gradient is inside
+        direction = "forward"  # a training step, which computes its gradient itself
 
     def widen(tree: Any) -> Any:
         return jax.tree.map(
@@ -106,7 +118,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
 
     differentiable, rest = split(workload, inputs)
     cotangents = None
-    if direction != "forward":  # rounded like the forms' results
+    if direction != "forward":  # the same numbers as for the forms, with their rounding
         like = next(iter(jax.tree.leaves(differentiable))).dtype
         shapes = jax.eval_shape(function, widen(differentiable), widen(rest))
         cotangents = widen(
@@ -126,10 +138,14 @@ def _relative(expected: Any, got: Any) -> jax.Array:
 
 
 def error(expected: dict | None, got: dict) -> float | None:
-    """Returns the largest relative error of all arrays that both results have, |x - expected| /
-    |expected|.
+    """Returns the largest relative error, |x - expected| / |expected| with Euclidean norms, of all
+    arrays x that are in both `got` and `expected`.
 
-    The norms are Euclidean. None if the results have no arrays in common, or `expected` is None.
+    Returns None if there are no such arrays, or `expected` is None.
+
+    Args:
+        expected: the result of `reference`.
+        got: the results of a program, {"results", "gradients"} or one of the two.
     """
     if expected is None or expected.keys().isdisjoint(got):
         return None
@@ -204,8 +220,6 @@ class JaxProgram:
             - memory.alias_size_in_bytes
         )
 
-    # `start` begins call number i on one of the input sets, in turns; `wait` waits for its result.
-
     def start(self, i: int) -> Any:
         """Starts call number i without waiting for it. Returns its pending results, for `wait`."""
         arguments = self._arguments[i % len(self._arguments)]
@@ -256,9 +270,9 @@ def _as_jax(x: Any) -> jax.Array:
 
 
 class TorchProgram:
-    """A form of a workload in PyTorch, on the same numbers as in JAX, that can be timed.
+    """A form of a workload in PyTorch, with the same inputs as in JAX, that can be timed.
 
-    PyTorch compiles in its first call, which `compile_s` times.
+    PyTorch compiles in its first call, so `compile_s` is the time of that call.
     """
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):

@@ -4,8 +4,8 @@
     python -m benchmarks.report benchmarks/results/nvidia_h200@4099323 docs/benchmarks
 
 The first path is a folder or file of rows, as `python -m benchmarks.run` writes them.
-(PATH@COMMIT reads only the rows of that commit.) The second is the output folder; by default
-it is the first.
+(PATH@COMMIT reads only the rows of that commit.) The second path is the output folder; by default
+it is the first path.
 
 For each case, implementation and direction, the row measured last counts. Of an implementation
 with several forms, such as tile sizes, the fastest counts. The report has a table for each
@@ -31,8 +31,10 @@ OURS = ("triton", "pallas_tpu")
 
 
 def main(*places: str) -> None:
-    """Writes the tables and plots of the rows of a path. Raises UserError for other arguments or no
-    rows.
+    """Writes the tables and plots of the rows in the first path, into the second or the first one.
+
+    Raises:
+        UserError: there are not one or two paths, no rows, or rows of several devices.
     """
     if not 1 <= len(places) <= 2:
         raise UserError(
@@ -57,10 +59,10 @@ def main(*places: str) -> None:
 
 
 def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
-    """Groups rows by (suite, case, direction).
+    """Groups rows: {(suite, case, direction): rows}.
 
-    Each group is in the order of `workload.IMPLEMENTATIONS`; rows of other implementations come
-    last.
+    The rows of a group are in the order of `workload.IMPLEMENTATIONS`; those of other
+    implementations come last.
     """
     order = {name: i for i, name in enumerate(IMPLEMENTATIONS)}
     grouped = collections.defaultdict(list)
@@ -70,8 +72,8 @@ def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
 
 
 def best_other(group: list[dict]) -> dict | None:
-    """Returns the fastest row of a group that is of a library and does the whole work; None without
-    any.
+    """Returns the fastest row of a group whose implementation is neither one of our kernels (OURS)
+    nor one that omits part of the work (CORE). None if there is no such row.
     """
     return min(
         (row for row in group if row["impl"] not in (*OURS, *CORE)),
@@ -169,10 +171,13 @@ def _color(impl: str) -> str:
 
 
 def roofline(rows: list[dict], path: Path) -> list[str]:
-    """Plots FLOP/s of the rows against FLOPs per byte, under bandwidth and peak, into a file;
-    returns the files written.
+    """Draws the roofline plot of rows into the png file `path`: FLOP/s against FLOPs per byte,
+    below the lines of the device's bandwidth and peak.
 
     Rows without FLOPs or bytes are omitted.
+
+    Returns:
+        The names of the files written: [] if no row is left.
     """
     rows = [row for row in rows if row["flops"] and row["bytes"]]
     if not rows:
@@ -226,8 +231,10 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
 
 
 def speedup(rows: list[dict], path: Path) -> list[str]:
-    """Plots the speed of each implementation relative to "xla" into a file; returns the files
-    written.
+    """Draws the speed of each implementation relative to "xla" into the png file `path`.
+
+    Returns:
+        The names of the files written: [] if there is nothing to compare.
     """
     compared = {
         name: group

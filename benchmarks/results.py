@@ -14,9 +14,10 @@ from sora_jax.errors import UserError
 
 FOLDER = Path(__file__).parent / "results"
 
-# The fields of every row; a row may have more. Times are of one call. p20, p50 and p80 are
-# percentiles over interleaved rounds: of kernel time if `timer` is "kernels", of wall time if it is
-# "wall". error is relative, against float32. None means unavailable.
+# The fields of every row; a row may have more. `impl` is the implementation, and `ran` describes
+# its form and the custom calls in its program. Times are of one call: p20, p50 and p80 are
+# percentiles over rounds, of the time of GPU kernels if `timer` is "kernels", of wall time if it is
+# "wall". `error` is relative to the specification in float32. None means unavailable.
 SCHEMA = (
     "suite",
     "case",
@@ -33,13 +34,14 @@ SCHEMA = (
     "commit",
     "versions",
 )
-KEY = ("suite", "case", "impl", "direction")
+KEY = ("suite", "case", "impl", "direction")  # identifies a measurement
 
 
 def append(folder: Path, row: Mapping, name: str | None = None) -> None:
-    """Appends a result row to the file `name` in a folder, by default its suite's.
+    """Appends a result row to the file `name` in a folder. Default: SUITE.jsonl, of the row's
+    suite.
 
-    The row is written at once, so a run that is stopped leaves only whole rows.
+    The row is written immediately and as a whole, so a run that is stopped leaves only whole rows.
 
     Raises:
         ValueError: the row lacks a field of SCHEMA.
@@ -57,9 +59,11 @@ def append(folder: Path, row: Mapping, name: str | None = None) -> None:
 
 
 def read(place: str | Path) -> list[dict]:
-    """Returns all result rows of a file, or of a folder's files, oldest first.
+    """Returns all result rows of a file, or of all files in a folder. The rows of each file are in
+    the order in which they were measured.
 
-    place is its path. PATH@COMMIT keeps only the rows of one commit.
+    `place` is the path of the file or folder. PATH@COMMIT keeps only the rows of that commit, of
+    which COMMIT is the beginning.
 
     Raises:
         UserError: the path holds no rows, or a line is not a row.
@@ -96,8 +100,8 @@ def read(place: str | Path) -> list[dict]:
 def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
     """Returns the current row of each measurement: {(suite, case, impl, direction): row}.
 
-    Only rows of the commit measured last count. Of these it takes the newest row of each form, and
-    of the forms the fastest.
+    Of all rows of a measurement, only those of the commit measured last count. Among these, the
+    newest row of each form counts, and the fastest of these rows is returned.
     """
     rows = list(rows)
     key = operator.itemgetter(*KEY)
@@ -111,10 +115,10 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
 
 
 def command(doc: str | None, function: Callable[..., int | None], places: Sequence[str]) -> int:
-    """Runs a command whose arguments are paths (`run_main` accepts flags only). Returns its exit
-    status.
+    """Runs a command whose arguments are paths (`cli.run_main` accepts flags only). Returns its
+    exit status.
 
-    --help prints `doc`. A `UserError` prints one line and gives status 2.
+    --help prints `doc`. After a `UserError`, one line is printed and the status is 2.
 
     Args:
         doc: docstring of the command; None under `python -OO`.

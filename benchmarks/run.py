@@ -8,11 +8,11 @@ r"""Measures time, memory and error of every implementation that this machine ca
 The last command measures everything on a GPU, the most informative cases first. Without a GPU, try
 --suite=pointwise --size=tiny --output=outputs/bench, which takes about a minute.
 
-A suite has cases (shapes of an operation), a case has implementations (--impl).
-Implementations of a case are warmed up and timed in turns (A B A B), on inputs rotated past
-the last-level cache. Each is compared to the specification in float32 first; one with a
-relative error of 5 % is not timed and fails the command. Implementations that the machine
-lacks are listed with the reason.
+A suite has cases (an operation at given shapes), and a case has implementations (--impl).
+Implementations of a case are warmed up and timed in turns (A B A B), on several sets of inputs
+that together exceed the last-level cache. Each implementation is first compared to the
+specification in float32; one with a relative error of 5 % or more is not timed and fails the
+command. Implementations that the machine lacks are listed with the reason.
 
 Each row of the output has the times of one call in ms (percentiles 20, 50 and 80), the peak
 memory in bytes, the error, the share of the roofline in %, device, commit and versions. It is
@@ -160,7 +160,9 @@ def _chosen(flag: str, values: Sequence[str], known: Sequence[str]) -> list[str]
 
 
 def _done(output: Path, commit: str) -> set[tuple]:
-    """Returns the keys of a commit's rows in `output`."""
+    """Returns (suite, case, impl, direction) of each row in the folder `output` that was measured
+    by `commit`.
+    """
     rows = results.read(output) if any(output.glob("*.jsonl")) else []
     return {tuple(row[field] for field in results.KEY) for row in rows if row["commit"] == commit}
 

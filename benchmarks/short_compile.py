@@ -1,9 +1,9 @@
-"""`short_run --stage=compile`: compiles every form of stage measure for an H100 that is absent.
+"""`short_run --stage=compile`: compiles every program of stage measure for an H100 that is absent.
 
-The forms have full size. A child process compiles each table, form by form, in one thread. The
-seconds estimate the compile time of the stage on a machine with more cores, which compiles
-THREADS forms at the same time. cuDNN and PyTorch are omitted: neither compiles without its
-device.
+A table is a group of measurements (TABLES), and a form is one way to compute a workload. The forms
+have full size. A child process compiles each table, form by form, in one thread. From its seconds
+follows an estimate of the compile time on the GPU's machine, which compiles THREADS forms at the
+same time. cuDNN and PyTorch are omitted, because they do not compile without their device.
 
     python -m benchmarks.short_run --stage=compile
 """
@@ -33,7 +33,12 @@ TABLES = ("correctness", "attention", "pointwise", "tuning", "decode")
 
 
 def main(budgets: dict[str, tuple[float, float]]) -> None:
-    """Prints a line for each form, and for each table the total next to its time budget."""
+    """Compiles all TABLES. Prints the seconds of each form, and of each table in total, beside the
+    seconds that it may take.
+
+    `budgets` are {table: (seconds of full size, seconds of size tiny)}. Raises UserError if the
+    compiler for GPUs is not installed, or a form cannot be compiled.
+    """
     if not gpu_graph.installed():
         raise UserError(
             f"the compiler for GPUs is not in {gpu_graph.folder()}; "
@@ -51,7 +56,8 @@ def main(budgets: dict[str, tuple[float, float]]) -> None:
 
 
 def compile_in_child(name: str) -> list[float]:
-    """Compiles one table in a process that has the compiler for GPUs. Prints a line for each form.
+    """Compiles the table `name` in a child process that has the compiler for GPUs. Prints a line
+    for each form.
 
     Returns:
         The seconds of each form.
@@ -82,8 +88,10 @@ def compile_in_child(name: str) -> list[float]:
 def compile_table(*names: str) -> None:
     """Compiles the forms of one table in this process. Prints a JSON line for each.
 
+    `names` is the name of the table alone.
+
     Raises:
-        UserError: `compile_in_child` did not start the process.
+        UserError: the process was not started by `compile_in_child`.
     """
     plugin = f"jax_cuda{gpu_graph.cuda_version()}_plugin"
     if len(names) != 1 or names[0] not in TABLES or importlib.util.find_spec(plugin) is None:
@@ -115,7 +123,15 @@ def compile_table(*names: str) -> None:
 
 
 def _compile(entry: short_measure.Entry, impl: str, form: Form) -> dict:
-    """Compiles one form as `programs.JaxProgram` does, from shapes alone."""
+    """Compiles one form as `programs.JaxProgram` does, but from the shapes of its inputs alone.
+
+    Args:
+        entry: the case and the direction.
+        impl: name of the implementation.
+        form: its form.
+    Returns:
+        {"form": its name, "seconds", "calls": names of the custom calls in the program}.
+    """
     described = topologies.get_topology_desc(
         platform="cuda", target_config=gpu_graph.H100, topology="1x1x1"
     )

@@ -1,9 +1,10 @@
 """The parts of `short_run --stage=measure`: a few minutes of measurements on a new GPU.
 
-The parts are ordered by importance: whether kernels launch, whether they are correct, their
-speed beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's
-speed. Threads compile all forms of a table together. Nothing compiles while forms are timed,
-because compilation itself runs programs on the device.
+The parts (PARTS) are ordered by importance: whether kernels launch, whether they are correct, their
+speed beside XLA and cuDNN, the best launch parameters, the gain in a whole program, and PyTorch's
+speed. Some parts have a table of entries: workloads in one direction, with the implementations to
+compare. Threads compile all programs of a table together. Nothing compiles while programs are
+timed, because compilation itself runs programs on the device.
 """
 
 import concurrent.futures
@@ -41,8 +42,8 @@ from sora_jax.errors import UserError
 OURS = ("triton", "xla", "xla_best")
 ATTENTION = (*OURS, "cudnn", "cudnn_core")
 TORCH = ("triton", "torch_sdpa", "torch_compile")
-SITES = 256  # of the workloads of `correctness`
-DEVICE_LOST = 3  # exit status
+SITES = 256  # largest number of sites in the workloads of `correctness`
+DEVICE_LOST = 3  # exit status of a child after which the device does not answer
 ENVIRONMENT = "environment.json"
 ROWS, TUNING = "rows.jsonl", "tuning.jsonl"
 # Launch parameters to try at t16. One wgmma instruction takes a tile of 64 rows.
@@ -51,7 +52,14 @@ TILES = [{"rows": rows, "warps": warps} for rows in (32, 64, 128) for warps in (
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A case in one direction, and the implementations to time side by side."""
+    """A case in one direction, and the implementations to time side by side.
+
+    Attributes:
+        suite: name of the suite.
+        workload: the case.
+        direction: "forward", "backward" or "forward_backward".
+        impls: names of the implementations.
+    """
 
     suite: str
     workload: Workload
@@ -66,7 +74,7 @@ def _smaller(spec: Any, **sizes: int) -> Any:
 
 
 def correctness_entries(size: str) -> list[Entry]:
-    """Returns our kernels forward and backward, a case for each way that sizes shape a program."""
+    """Returns entries of our Triton kernels: a case for each way that shapes change their code."""
     if size == "tiny":
         found = correctness.workloads(size)
     else:
@@ -86,7 +94,11 @@ def correctness_entries(size: str) -> list[Entry]:
 
 
 def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Entry]:
-    """Returns temporal attention by `impls`: t16 both ways, with shared keys, and of preset XL."""
+    """Returns entries of temporal attention: the workload "t16" forward and backward, the same with
+    shared keys forward, and "xl" (preset XL at 720p) forward.
+
+    `impls` are the implementations. Default: ATTENTION.
+    """
     if size == "tiny":
         (workload,) = temporal_attention.workloads(size)
         measurements = [(workload, "forward"), (workload, "backward")]
@@ -100,7 +112,7 @@ def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Ent
 
 
 def pointwise_entries(size: str) -> list[Entry]:
-    """Returns our kernels of `conv_prologue` and `gated_norm`, and a layer of a decoder."""
+    """Returns entries of `conv_prologue`, of `gated_norm` and of a layer of a video decoder."""
     if size == "tiny":
         workloads = {w.name: w for w in pointwise.workloads(size)}
         prologue, gate = workloads["conv_prologue_tiny"], workloads["gated_norm_tiny"]
@@ -119,7 +131,7 @@ def pointwise_entries(size: str) -> list[Entry]:
 
 
 def decode_entries(size: str) -> list[Entry]:
-    """Returns decoding of 61 frames of 256 px, with our kernels and without."""
+    """Returns the entry of decoding 61 frames of 256 px, with our kernels and without."""
     if size == "tiny":
         (workload,) = vae_decode.workloads(size)
     else:
@@ -137,22 +149,26 @@ TABLES: dict[str, Callable[[str], list[Entry]]] = {
 
 
 class Stage:
-    """The parts of one child process.
+    """Runs parts of stage measure in this process, a child of `watchdog.supervise`.
 
-    `output` is the folder of the run, `size` "tiny" or "gpu", `names` the parts to run and
-    `budgets` their seconds.
+    Attributes:
+        output: folder of the run.
+        size: "tiny" or "gpu".
+        names: names of the parts to run, in order.
+        budgets: {part: its seconds}.
+        until: deadline (`time.monotonic`) after which the current part starts no program.
     """
 
     def __init__(self, output: Path, size: str, names: list[str], budgets: dict[str, float]):
         self.output, self.size, self.names, self.budgets = output, size, names, budgets
-        self.until = 0.0  # deadline of the current part: no form is started after it
+        self.until = 0.0
 
     def run(self) -> None:
         """Runs the parts in order. A part that fails is reported, and the next one runs.
 
-        A part may use time left by earlier parts, but at most twice its own. If a kernel has
-        brought the device down, no later program of this process can run: the process ends, and the
-        watchdog starts another one with the next part.
+        A part may use time left by earlier parts, up to twice its own budget. If a kernel has
+        brought the device down, no later program of this process can run. The process then ends
+        with status DEVICE_LOST, and the watchdog starts another one with the next part.
         """
         planned = time.monotonic()
         for name in self.names:
@@ -179,7 +195,7 @@ class Stage:
         return device.ceilings()
 
     def environment(self) -> dict:
-        """Returns the run's environment.json; {} before it is written."""
+        """Returns the contents of the run's environment.json; {} before it is written."""
         path = self.output / ENVIRONMENT
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -189,12 +205,14 @@ class Stage:
         files.write(self.output / ENVIRONMENT, json.dumps(content, indent=1) + "\n")
 
     def bridge(self) -> str:
-        """Returns the first bridge whose results were correct; "ffi" before any was tried."""
+        """Returns the name of the first bridge (`kernels.triton_call`, a way to launch kernels)
+        whose results were correct; "ffi" if there is none yet.
+        """
         smoke = self.environment().get("bridges", {})
         return next((name for name, found in smoke.items() if found["correct"]), "ffi")
 
     def prepare(self, entries: list[Entry]) -> list[harness.Prepared]:
-        """Compiles the forms of entries in threads. Forms that fail are reported and omitted."""
+        """Compiles the programs of entries in threads. Failures are reported and left out."""
 
         def prepare_one(entry: Entry) -> harness.Prepared:
             impls = [impl for impl in entry.impls if impl in entry.workload.forms]
@@ -217,7 +235,7 @@ class Stage:
 
 
 def device_failure() -> str | None:
-    """Returns why the device cannot run the simplest program, or None if it can."""
+    """Returns the reason why the device cannot run the simplest program, or None if it can."""
     try:
         jax.block_until_ready(jnp.zeros(1) + 1)
     except RuntimeError as error:
@@ -226,7 +244,9 @@ def device_failure() -> str | None:
 
 
 def check_environment(stage: Stage) -> None:
-    """Records this machine, and prints the ceilings that rows are divided by."""
+    """Records this machine in environment.json: device, commit, versions, cores, ptxas. Prints the
+    ceilings (bandwidth and FLOP/s) from which the roofline of each row is computed.
+    """
     devices = [str(d.device_kind) for d in jax.devices()]
     stage.record(
         device=device.slug(),
@@ -243,7 +263,7 @@ def check_environment(stage: Stage) -> None:
 
 
 def try_bridge(name: str, stage: Stage) -> None:
-    """Records whether one bridge can launch kernels."""
+    """Records in environment.json whether the bridge `name` can launch kernels (`smoke`)."""
     found = smoke(name, stage.size)
     print(f"  {name}: {found}", flush=True)
     stage.record(bridges=stage.environment().get("bridges", {}) | {name: found})
@@ -252,10 +272,10 @@ def try_bridge(name: str, stage: Stage) -> None:
 
 
 def smoke(name: str, size: str) -> dict:
-    """Runs temporal attention through one bridge.
+    """Runs the kernel of temporal attention through the bridge `name`, at size "tiny" or "gpu".
 
     Returns:
-        {"correct": whether the error is below `harness.WRONG`, "error": relative, "wall_ms": of a
+        {"correct": whether the relative "error" is below `harness.WRONG`, "error", "wall_ms" of a
         call, "interpreted"}, or {"correct": False, "reason"} if the kernel cannot be launched.
     """
     spec = temporal.SPECS["t16"]
@@ -286,7 +306,7 @@ def smoke(name: str, size: str) -> dict:
 
 
 def _seconds(run: Callable, arguments: list, calls: int) -> float:
-    """Returns the wall seconds per call, of `calls` calls that are issued together."""
+    """Returns the wall seconds of run(*arguments), the mean of `calls` calls issued together."""
     start = time.perf_counter()
     for _ in range(calls):
         result = run(*arguments)
@@ -295,7 +315,7 @@ def _seconds(run: Callable, arguments: list, calls: int) -> float:
 
 
 def measure_table(name: str, stage: Stage) -> None:
-    """Compiles the entries of one table, then times them."""
+    """Compiles the entries of a table (a key of TABLES), times them, and writes their rows."""
     rounds, seconds = (5, 0.5) if name == "correctness" else (20, 4.0)
     for prepared in stage.prepare(TABLES[name](stage.size)):
         print(f"  {prepared.suite}/{prepared.workload.name} {prepared.direction}", flush=True)
@@ -305,7 +325,7 @@ def measure_table(name: str, stage: Stage) -> None:
 
 
 def measure_torch(stage: Stage) -> None:
-    """Measures PyTorch's forms of attention beside our kernel."""
+    """Measures attention by PyTorch beside our kernel, and writes the rows."""
     for entry in attention_entries(stage.size, TORCH):
         prepared = harness.prepare(
             entry.suite, entry.workload, entry.direction, entry.impls, stage.until
@@ -314,7 +334,9 @@ def measure_torch(stage: Stage) -> None:
 
 
 def tune(stage: Stage) -> None:
-    """Measures launch parameters of temporal attention at t16, in turns, for each direction."""
+    """Times launch parameters (TILES) of temporal attention for the workload "t16", in turns, in
+    each direction. Appends a row for each set of parameters to TUNING.
+    """
     spec = temporal.SPECS["t16"]
     if stage.size == "tiny":
         spec = temporal_attention.TINY["tiny"]
@@ -340,9 +362,8 @@ def tune(stage: Stage) -> None:
 
 
 def tiles_workload(spec: temporal.Spec, tiles: list[dict]) -> Workload:
-    """Returns temporal attention with one form for each set of launch parameters.
-
-    A form's name is the JSON of its parameters.
+    """Returns the workload of temporal attention at `spec`, with an implementation for each set of
+    launch parameters in `tiles`. Its name is the JSON of the parameters.
     """
     workload = temporal_attention.workload("t16", spec)
     (form,) = workload.forms["triton"]()

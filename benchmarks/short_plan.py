@@ -1,4 +1,6 @@
-"""Plans a short run: the parts that fit into its time, and the packages and device they need."""
+"""Plans a short run (`benchmarks.short_run`): the parts of a stage that fit into its time, and the
+packages and device that they need.
+"""
 
 import importlib.util
 import math
@@ -36,20 +38,21 @@ NEEDED = {  # imported module -> package that contains it
         "tqdm": "tqdm",
     },
 }
-SHORTEST_TRAINING = {"gpu": 90.0, "tiny": 5.0}  # seconds
+SHORTEST_TRAINING = {"gpu": 90.0, "tiny": 5.0}  # size -> least seconds of stage train
 
 
 def nominal(stage: str, size: str) -> dict[str, float]:
-    """Returns the seconds of each part of a stage."""
+    """Returns {part: seconds} of a stage ("measure" or "train") at a size ("gpu" or "tiny")."""
     column = {"gpu": 0, "tiny": 1}[size]
     return {name: float(both[column]) for name, both in BUDGETS[stage].items()}
 
 
 def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
-    """Returns the parts, from the first on, that fit into `seconds`.
+    """Returns the names of the parts of a stage, from the first on, that fit into `seconds`.
 
     Raises:
-        UserError: too little fits to be useful.
+        UserError: the time is too short for stage train, or for the part correctness of stage
+            measure.
     """
     if stage == "train":
         minimum = SHORTEST_TRAINING[size]
@@ -87,7 +90,7 @@ def _minutes(seconds: float) -> str:
 
 
 def scaled_budgets(stage: str, size: str, names: Sequence[str], seconds: float) -> dict[str, float]:
-    """Returns the seconds of the parts `names`, scaled so that they sum to `seconds`."""
+    """Returns {part: seconds} of the parts `names`, scaled so that they sum to `seconds`."""
     budgets = nominal(stage, size)
     factor = seconds / sum(budgets[name] for name in names)
     return {name: factor * budgets[name] for name in names}

@@ -4,16 +4,17 @@
     python -m benchmarks.short_run --stage=train --minutes=7 --output=DIR
     python -m benchmarks.adopt DIR
 
-A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child
-process. The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB.
-`adopt` adopts the sound ones, on any machine.
+A stage ends in time, even if one of its parts hangs or crashes: a watchdog runs the parts in a
+child process. The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB
+each. `benchmarks.adopt` copies the valid ones into the repository, on any machine.
 
 Stage measure: tests whether kernels launch and give correct results, compares their speed to
 XLA, cuDNN and PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and
 DIR/tuning.jsonl.
 
-Stage train: draws, renders and encodes scenes, keeps the latents on the device, and trains the
-model of --config on them until the time is over. The averaged weights go to DIR every minute.
+Stage train: draws, renders and encodes scenes, keeps their latents on the device, and trains the
+model of --config on them until the time is over. The averaged weights are saved to DIR every
+minute.
 
 Stage compile: compiles every program of stage measure at full size for an H100 that is absent,
 and prints the seconds. It needs no GPU, no --output and no --minutes.
@@ -130,7 +131,15 @@ def child_command(names: Sequence[str], seconds: float) -> list[str]:
 
 
 def run_child(stage: str, size: str, output: Path, seconds: float, names: list[str]) -> None:
-    """Runs the parts `names` in this process, until `seconds` after its start."""
+    """Runs the parts `names` of a stage in this process, until `seconds` after the process started.
+
+    Args:
+        stage: "measure" or "train".
+        size: "gpu" or "tiny".
+        output: folder of the results.
+        seconds: time of the process.
+        names: names of the parts.
+    """
     # By default JAX preallocates most of a GPU's memory, which would leave too little for PyTorch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if size == "tiny" and stage == "measure" and shutil.which("nvidia-smi") is None:

@@ -1,13 +1,14 @@
 """`short_run --stage=train`: draws scenes, encodes them, trains and saves within a given time.
 
-    scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
+    scenes (drawn in processes) -> pixels and samples -> latents on the device -> training steps
+    -> averaged weights
 
 A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too
-little time for that many clips, the available ones are repeated.
+little time to encode that many clips, the available ones are repeated.
 
 The model, loss, step, optimizer and format of the weights are those of `experiments.train`.
-Only the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a
-quarter of the time. The weights are saved every minute, and once at the end.
+Only the source of the batches differs (`sora_jax.training.resident`). Drawing and encoding take at
+most a quarter of the time (FILLING). The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures
@@ -47,9 +48,9 @@ from sora_jax.training.step import make_step
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 
-FILLING = 0.25  # share of the time
+FILLING = 0.25  # share of the time in which scenes are drawn and encoded
 SAVING = 10.0  # seconds at the end for the last weights
-LARGEST = 16 * 2**20  # bytes of a file
+LARGEST = 16 * 2**20  # bytes of a file of weights
 # One pair of blocks and one text layer, because compilation dominates a tiny run.
 TINY = {
     **{"depth": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
@@ -64,16 +65,18 @@ TINY = {
 
 
 def read_config(path: str, size: str) -> Run:
-    """Returns a configuration file's run; for size "tiny" with a small model and small batches."""
+    """Returns the run of the configuration file `path`; for size "tiny" with a small model and
+    small batches.
+    """
     tiny = {f"model.{name}": value for name, value in TINY.items()} | {"train.batch_size": 8}
     return load_run(path, tiny if size == "tiny" else None)
 
 
 def working_kernels(size: str) -> contextlib.AbstractContextManager:
-    """Returns a context in which models use only kernels that launch correctly on this machine.
+    """Returns a context manager in which models use kernels only if those launch and compute
+    correctly on this machine; otherwise they use XLA's implementations.
 
-    Without such a kernel they use XLA's forms. A kernel that launches but computes wrongly would
-    corrupt the gradients silently.
+    The check is needed because a kernel that computes wrongly would corrupt the gradients silently.
     """
     if size == "tiny" or jax.default_backend() != "gpu":
         return contextlib.nullcontext()
@@ -99,10 +102,19 @@ def main(
     family_name: str,
     clips: int,
 ) -> None:
-    """Trains in this process.
+    """Runs stage train in this process.
+
+    Args:
+        output: folder of the results.
+        size: "gpu" or "tiny".
+        seconds: time until the stage must have ended.
+        config: path of the configuration file.
+        init_from: weights to start from; None for random initial ones.
+        family_name: family of the scenes.
+        clips: largest number of training clips.
 
     Raises:
-        UserError: the model's weights are too large to keep.
+        UserError: the model's weights are too large to keep, or there was no time for a step.
     """
     begun = time.monotonic()
     announce("train")
@@ -112,7 +124,7 @@ def main(
 
 
 def check_parameters(program: Program) -> None:
-    """Raises UserError if the model's weights are too large to keep."""
+    """Raises UserError if the model's weights take more than LARGEST bytes in float16."""
     parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
     if 2 * parameters > LARGEST:
         size_mib = 2 * parameters / 2**20
@@ -125,9 +137,15 @@ def check_parameters(program: Program) -> None:
 def compile_in_thread(
     run: Run, program: Program, shapes: Any, chunk: int, options: dict | None
 ) -> concurrent.futures.Future:
-    """Starts to compile `resident.make_steps` for latents of these shapes, in a thread.
+    """Starts a thread that compiles the function of `resident.make_steps`, which runs many training
+    steps in one call. Returns a future of the compiled function.
 
-    The future's result is the compiled function.
+    Args:
+        run: the run.
+        program: its model, loss and state.
+        shapes: shapes of the latents of the whole set.
+        chunk: training steps of one call.
+        options: options of XLA's compiler; None for the defaults.
     """
 
     times = {name: t.astype(np.float32) for name, t in program.format.latent_times().items()}
@@ -152,9 +170,17 @@ def compile_in_thread(
 
 @dataclasses.dataclass
 class Record:
-    """The results of a run in `output`: the loss curve, and the averaged weights with a model card.
+    """Writes the results of a run: the loss curve, and the averaged weights with a model card.
 
-    `rows` are the logged steps.
+    Attributes:
+        output: folder of the files.
+        run: the run.
+        identity: JSON values that identify the run, for the model card.
+        data: description of the data set, for the model card.
+        tokenizers: {"video_tokenizer", "audio_tokenizer": fingerprint}.
+        words: the words of the vocabulary.
+        total: number of training steps.
+        rows: the logged steps, {"step", "loss", ...}.
     """
 
     output: Path
@@ -167,7 +193,9 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def save(self, state: Any, step: int) -> None:
-        """Writes the averaged weights of a state to weights.safetensors."""
+        """Writes the averaged weights of a training state, reached at `step`, to
+        weights.safetensors.
+        """
         data = {self.run.data.name: {**self.data, "tokenizers": self.tokenizers}}
         metadata = card(self.run, self.identity, self.rows, data, self.words, step)
         averaged = averaged_params(state.opt_state, state.params)
@@ -178,7 +206,9 @@ class Record:
         print(f"  step {step}: saved {path.name}", flush=True)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends the finite values of a step to the curve, and prints every twentieth row."""
+        """Appends the finite values of a step, {name: value}, to `rows` and to curve.jsonl. Prints
+        every twentieth row.
+        """
         finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
         self.rows.append({"step": step, **finite})
         with (self.output / "curve.jsonl").open("a", encoding="utf-8") as file:
@@ -187,7 +217,10 @@ class Record:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)
 
     def summary(self, seconds: float) -> str:
-        """Returns steps and loss as text. Raises UserError if no step was taken."""
+        """Returns the number of steps and the last loss as text.
+
+        Raises UserError, which states the `seconds` of the stage, if no step was taken.
+        """
         if not self.rows:
             raise UserError(
                 f"no step was taken: the {seconds:.0f} s of the stage were over when the steps had "
@@ -206,7 +239,11 @@ def train(
     family_name: str,
     clips: int,
 ) -> None:
-    """Draws, encodes, trains and saves until `seconds` after `begun`."""
+    """Draws and encodes scenes, trains on them and saves the weights, until `seconds` after
+    `begun`, a `time.monotonic` time.
+
+    The other arguments are those of `main`.
+    """
     end = begun + seconds - SAVING
     run = read_config(config, size)
     family, format = FAMILIES[family_name], run.data.mixture[0].clip_format

@@ -1,10 +1,10 @@
-"""Fair samples of running times: interleaved over implementations, over rotated inputs.
+"""Fair samples of running times: implementations in turns, on several sets of inputs.
 
-A sample of a form is the time of `calls` calls, issued back to back and waited for once,
-divided by `calls`. `calls` is large enough to hide the cost of issuing and waiting. Round r
-takes one sample of each form in turn (A B C, A B C, ...), so that clock rates, temperature and
-other processes affect all forms alike. Results are the percentiles 20, 50 and 80 over the
-rounds.
+A form is one way to compute a workload. A sample of a form is the time of `calls` calls, issued
+back to back and waited for once, divided by `calls`. `calls` is large enough to hide the cost of
+issuing and waiting. Each round takes one sample of each form (A B C, A B C, ...), so that clock
+rates, temperature and other processes affect all forms alike. Results are the percentiles 20, 50
+and 80 over the rounds.
 """
 
 import math
@@ -28,14 +28,15 @@ def interleave(
     """Takes samples of running times of all forms in turns, one of each form in every round.
 
     Args:
-        samplers: for each form, a function of the round that returns a sample.
+        samplers: {name of a form: function that takes the number of a round, from 0, and returns a
+            sample in seconds}.
         rounds: number of rounds.
         seconds: time after which sampling ends, once MIN_ROUNDS rounds are complete. Default: no
             limit.
-        clock: the clock for `seconds`.
+        clock: returns the time in seconds. Default: `time.perf_counter`.
 
     Returns:
-        {name: [samplers[name](r) for each round r]}.
+        {name of a form: its samples, one for each round}.
     """
     samples, start = {name: [] for name in samplers}, clock()
     for r in range(rounds):
@@ -56,7 +57,8 @@ def calls_per_sample(program: Any, clock: Callable[[], float] = time.perf_counte
     """Returns how many calls of a program one sample needs: enough for MIN_SAMPLE seconds, at most
     MAX_CALLS.
 
-    The estimate times one call with the clock, after one warm-up call.
+    The number follows from the time of one call, after one warm-up call. `clock` returns the time
+    in seconds.
     """
     wall_sample(program, 1, 0, clock)
     return min(
@@ -72,7 +74,7 @@ def wall_sample(
     Args:
         program: the program.
         calls: number of calls, issued back to back.
-        first: input set of the first call; the others follow.
+        first: index of the first call's set of inputs; later calls use the sets after it.
         clock: returns the time in seconds. Default: `time.perf_counter`.
     """
     start = clock()
@@ -83,11 +85,11 @@ def wall_sample(
 
 
 def kernel_recorder() -> Any:
-    """Returns CUPTI's recorder of GPU kernel times, the first argument of `kernel_sample`, or None.
+    """Returns a recorder of GPU kernel times for `kernel_sample`, or None if this JAX has none.
 
-    The recorder is private to JAX and may be absent. It records every kernel of the process,
-    PyTorch's included. It omits copies by the copy engine and the gaps between kernels, which can
-    only favour implementations of many kernels.
+    It uses NVIDIA's CUPTI through a private module of JAX. It records every kernel of the process,
+    PyTorch's included. It omits copies by the copy engine and the gaps between kernels; the latter
+    can only favour implementations of many kernels.
     """
     try:
         from jax._src.lib import mosaic_gpu  # private to JAX: may be absent
@@ -102,10 +104,10 @@ def kernel_sample(recorder: Any, program: Any, calls: int, first: int) -> tuple[
     """Returns (seconds of GPU kernels per call, names of the kernels of one call) of a program.
 
     Args:
-        recorder: from `kernel_recorder`.
+        recorder: the result of `kernel_recorder`, not None.
         program: the program.
         calls: number of calls, issued back to back.
-        first: input set of the first call; the others follow.
+        first: index of the first call's set of inputs; later calls use the sets after it.
     """
     recorder._cupti_init()
     try:

@@ -24,15 +24,18 @@ from typing import IO
 from sora_jax.errors import UserError
 
 BEGINS = "[part] "  # the line that a child prints when it begins a part
-FATAL = 2  # exit status of a child for a user error: no other child is started
-ERROR = "error: "  # the line of a child's user error begins so
+FATAL = 2  # exit status of a child after a UserError: no other child is started
+ERROR = "error: "  # beginning of the line that a child prints after a UserError
 PATIENCE = 2.0  # seconds between asking a child to end and killing it
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A named part of a job. Its child process is killed if the part takes longer than `limit`
-    seconds.
+    """A part of a job.
+
+    Attributes:
+        name: name of the part.
+        limit: seconds after which the child process that runs the part is killed.
     """
 
     name: str
@@ -53,7 +56,7 @@ def supervise(
     """Runs the parts of a job in child processes, within `seconds`.
 
     Args:
-        command: (names of the parts to run, seconds left) -> the command line of a child.
+        command: function (names of the parts to run, seconds left) -> the command line of a child.
         parts: the parts, in order.
         seconds: time for all parts together.
         log: file to which the children's output is appended; it is also printed.
@@ -63,7 +66,7 @@ def supervise(
         begun"}.
 
     Raises:
-        UserError: that of a child, which ended with status `FATAL`.
+        UserError: a child raised it, and ended with status FATAL. The message is the child's.
     """
     end = time.monotonic() + seconds
     left = list(parts)
@@ -85,9 +88,11 @@ def _run_child(
     end: float,
     log: Path,
 ) -> tuple[str, str]:
-    """Runs one child for `parts`.
+    """Runs one child process for `parts`. `end` is the deadline, a `time.monotonic` time; `command`
+    and `log` are those of `supervise`.
 
-    Returns its last part, and "done" or the reason why the child ended there.
+    Returns:
+        The name of the part in which the child ended, and "done" or the reason why it ended there.
     """
     names = [part.name for part in parts]
     limits = {part.name: part.limit for part in parts}

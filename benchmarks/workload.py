@@ -1,7 +1,7 @@
 """The types of a measurement: a workload and its forms.
 
-A workload has shapes, inputs, a specification and a minimum cost. A form is one way to compute
-it.
+A workload is a case of a benchmark: an operation at given shapes, with its inputs, its
+specification and its minimum cost. A form is one way to compute it.
 """
 
 import contextlib
@@ -12,8 +12,7 @@ from typing import Any
 
 DIRECTIONS = ("forward", "backward", "forward_backward")
 
-# Every implementation that a row can name. Those in `CORE` omit part of the work, which makes them
-# look faster.
+# Names of all implementations. Those in `CORE` omit part of the work, which makes them look faster.
 IMPLEMENTATIONS = (
     "triton",
     "pallas_tpu",
@@ -29,8 +28,8 @@ CORE = ("cudnn_core",)
 
 
 class Absent(Exception):
-    """The error of an implementation that is unavailable on this machine or in this library. Its
-    one line is the reason.
+    """The error of an implementation that is unavailable on this machine or for this workload. Its
+    message is one line, the reason.
     """
 
 
@@ -38,7 +37,8 @@ class Absent(Exception):
 class Cost:
     """The minimum work of any implementation of a workload.
 
-    The least possible time, its roofline, is max(bytes / bandwidth, flops / peak).
+    The least possible time of a workload on a device, its roofline, is
+    max(bytes / bandwidth, flops / peak), with the device's bandwidth and peak FLOP/s.
 
     Attributes:
         bytes: bytes moved if each input is read once and each result written once.
@@ -54,24 +54,25 @@ class Form:
     """One way to compute a workload.
 
     Attributes:
-        how: description, the first part of a row's `ran`. An implementation may have several forms;
-            its fastest counts.
-        function: inputs (a dict) -> results (a pytree): jax arrays, tensors if `backend` is
-            "torch", anything if it is "python".
-        prepare: inputs -> inputs, not timed. Core-only forms normalise, rotate and lay out their
-            inputs here. Default None.
-        compiler_options: options for XLA.
+        how: description, the first part of the field `ran` of a result row. An implementation may
+            have several forms, of which the fastest counts.
+        function: function from the inputs, a dict, to the results, a pytree: jax arrays, tensors if
+            `backend` is "torch", anything if it is "python".
+        prepare: function from inputs to the inputs of `function`. It is not timed. Implementations
+            in CORE normalise, rotate and lay out their inputs here. Default None: unchanged.
+        compiler_options: options of XLA's compiler by name. Default: none.
         backend: "jax" (default), "torch" or "python".
-        tracing: a context for tracing the function, for example another choice of kernels.
-        expects: part of the name of a custom call that the compiled program must contain; it
-            detects a fallback from the kernel. Default None.
+        tracing: returns a context manager in which the function is traced, for example one that
+            selects other kernels. Default: one that does nothing.
+        expects: part of the name of a custom call that the compiled program must contain. A program
+            without it has fallen back from the kernel, and raises `Absent`. Default None.
     """
 
     how: str
     function: Callable[[dict], Any]
     prepare: Callable[[dict], dict] | None = None
     compiler_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    backend: str = "jax"  # "jax", "torch" or "python"
+    backend: str = "jax"
     tracing: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
     expects: str | None = None
 
@@ -89,21 +90,22 @@ class Workload:
     it.
 
     Attributes:
-        name: the case's name.
-        costs: direction -> Cost, or None without a meaningful one. Its keys are the directions that
-            are measured by default.
-        inputs: seed -> dict of arrays.
-        reference: inputs in float32 -> results, to which every form's results are compared. None:
-            nothing is compared.
-        forms: implementation -> function that returns its forms, or raises `Absent`.
+        name: name of the case.
+        costs: {direction: minimum cost, or None if it has no meaningful one}. The keys are the
+            directions that are measured by default.
+        inputs: function of a seed that returns the inputs, a dict of arrays.
+        reference: function from the inputs in float32 to the results, to which the results of every
+            form are compared. None: nothing is compared.
+        forms: {implementation: function without arguments that returns its forms, or raises
+            `Absent`}.
         differentiable: names of the inputs that gradients flow into; each may be a nested dict of
-            arrays.
-        timer: "kernels" (default) for single operations: the sum of the kernels' times, where
+            arrays. Default: none.
+        timer: "kernels" (default) for single operations: the sum of the times of GPU kernels, where
             available. "wall" for whole programs.
         carry: name of an input that each call donates and replaces by its result of that name, for
             example the state of a training step. Default None.
-        items: number of `unit`s that one call produces. Default 1.
-        unit: name for the row's rate, for example "clips". Default "": no rate.
+        items: number of items, such as clips, that one call makes. Default 1.
+        unit: name of these items, for a rate UNIT_per_second in the row. Default "": no rate.
     """
 
     name: str
@@ -114,5 +116,5 @@ class Workload:
     differentiable: tuple[str, ...] = ()
     timer: str = "kernels"
     carry: str | None = None
-    items: int = 1  # what one call makes, of `unit`
+    items: int = 1
     unit: str = ""

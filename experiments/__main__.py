@@ -12,8 +12,8 @@ ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precomp
 
 
 def commands() -> dict[str, str]:
-    """Returns the commands of this package by name, each with the first paragraph of its
-    docstring.
+    """Returns {name: first paragraph of its docstring} of the commands in this package. Those in
+    ORDER come first.
     """
     found = {}
     for path in sorted(FOLDER.glob("*.py")):

@@ -7,14 +7,15 @@ r"""Run an ablation: train the arms of a sweep over several seeds, and report ho
     python -m experiments.ablate --sweep=experiments/sweeps/attention.py --size=gpu \
         --workdir=runs/attention_gpu --slurm=attention.sbatch
 
-A sweep is a Python file with get_sweep(); the docstring of sora_jax/ablations/sweep.py explains
-its five words. Each trial (one arm, one seed) trains in a process of its own, in
-WORKDIR/trials/FINGERPRINT. The same command continues a stopped study, runs only what is missing,
-and does nothing if nothing is. A trial that is killed is started once more. Records of a
-published study (a folder beside the sweep file) count as done.
+A sweep is a Python file with get_sweep(), which says how configurations are varied; the docstring
+of sora_jax/ablations/sweep.py explains it. An arm is one variant of the configuration, and a trial
+is the training of one arm with one seed. Each trial trains in a process of its own, in
+WORKDIR/trials/FINGERPRINT. The same command continues a stopped study and runs only the trials
+that are missing. A trial that is killed is started once more. Trials of a published study (a
+folder beside the sweep file) count as done.
 
-At the end the report is in WORKDIR/report.md (`experiments.report`). --dry_run lists trials and
-what they cost, and trains nothing.
+At the end the report is in WORKDIR/report.md (`experiments.report`). --dry_run lists the trials
+with their cost, and trains nothing.
 """
 
 import os

@@ -6,19 +6,19 @@ r"""Build a TFDS data set from Playhouse scenes, or from your own videos.
         --data_dir=data
     python -m experiments.build_data --set=video_folder --path=~/my_videos --data_dir=data
 
-`playhouse` stores scenes with their exact motion, facts and captions, 4 kB each. Frames and
-samples are rendered when they are read. --family selects room (balls bounce), court (throws,
-shots and jumps that succeed or fail), film (rooms in four styles, the camera moves), occlude
-(a ball goes behind a panel), talk (characters speak), story (shots with a cast that acts and
-speaks) or one of phyworld's. Each family has its own splits; --num_val applies to all splits
-except train.
+`playhouse`, the synthetic world, stores scenes with their exact motion, facts and captions, 4 kB
+each. Frames and samples are rendered when they are read. --family selects room (balls bounce),
+court (throws, shots and jumps that succeed or fail), film (rooms in four styles with a moving
+camera), occlude (a ball goes behind a panel), talk (characters speak), story (shots with a cast
+that acts and speaks) or one of phyworld's. Each family has its own splits; --num_val applies to
+all splits except train.
 
 `video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate
-and length, with or without audio) and cuts it into clips of one format: cropped to its
-proportions, or letterboxed with --fit=letterbox, and resized, at its frame rate, mono 16 kHz. A
-caption is a file beside its video with the same stem: ball.txt (one paraphrase per line) or
-ball.json ({"caption": "..."}, or the JSON of experiments.sample). Unreadable files are skipped,
-and listed at the end and in report.json.
+and length, with or without audio) and cuts it into clips of one format. Frames are cropped to the
+format's aspect ratio (or letterboxed with --fit=letterbox), resized, and resampled to its frame
+rate; audio becomes mono at 16 kHz. The caption of ball.mp4 is a file beside it: ball.txt (one
+paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of experiments.sample).
+Unreadable files are skipped, and listed at the end and in report.json.
 
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
 """

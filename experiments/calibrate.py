@@ -3,10 +3,12 @@
   python -m experiments.calibrate --output=outputs/calibration
   python -m experiments.calibrate --oracles=tracker,facts --output=outputs/two
 
-calibration.json holds {oracle: {condition: {score, n}}}. A score is the share of clips whose
-reading is within the oracle's tolerance. report.md and pictures are written beside it. The
-exit status is 1 if a score is outside its limits. A repeated command measures again, since the
-result depends on the current code.
+An oracle is a program that measures one property of a clip, such as the times of impacts, without
+a learned model. calibration.json holds {oracle: {condition: {score, n}}}. A score is the share of
+the n clips whose reading is within the oracle's tolerance. It must be high on ground truth and on
+degraded clips, and low on corrupted ones; the exit status is 1 if a score is outside its limits.
+report.md and contact sheets are written beside calibration.json. A repeated command measures
+again, because the result depends on the current code.
 """
 
 import sys

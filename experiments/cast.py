@@ -5,9 +5,9 @@ r"""Draw a character of Playhouse's cast: the pictures and the voice that show a
     python -m experiments.sample --weights=WEIGHTS --character=@mika=outputs/mika \
         --prompt="the face of @mika: @mika says two"
 
-The folder has front.png, left.png, right.png and blink.png, voice.wav if it speaks (animals do
-not), character.json with its looks and its voice in numbers, and sheet.png, all of it in one
-picture. No training split shows the characters of the part held_out.
+The folder gets four stills of the character (front.png, left.png, right.png and blink.png),
+voice.wav if it speaks (animals do not), character.json with the parameters of its looks and voice,
+and sheet.png, which shows all of it. No training split shows the characters of --part=held_out.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Flags of the format of clips, shared by the commands that make data sets.
 
-They are defined once; a command adopts them as its own.
+They are defined here once; a command adopts them as its own (`flags.adopt_module_key_flags`).
 """
 
 from absl import flags
@@ -47,5 +47,5 @@ def clip_format() -> ClipFormat:
 
 
 def changed() -> bool:
-    """Returns whether a flag changes the named clip format, or how videos are fitted to it."""
+    """Returns whether any of --height, --width, --fps, --seconds and --fit is not its default."""
     return FIT.value != FITS[0] or any(flag.value for flag in (HEIGHT, WIDTH, FPS, SECONDS))

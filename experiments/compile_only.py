@@ -15,18 +15,20 @@ sampler. libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA 
 -m kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a
 separate process. The report is for one device of the topology:
 
-    memory        arguments, outputs, temporaries; headroom against the device's memory
-    FLOPs         of the jaxpr (sora_jax/flops.py), with and without recomputation, divided among
-                  the devices
-    collectives   by kind: how many run, and the bytes that a device sends, loops multiplied out
-                  (sora_jax/parallel/hlo.py)
-    roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, bytes sent / links
-                  (sora_jax/parallel/topologies.py), as if they overlapped completely: a lower bound
-                  on the time of a step (except for programs so small that a GPU's cache holds them)
-    MFU bound     FLOPs without recomputation / (roofline time x peak)
+    memory        bytes of arguments, outputs and temporaries; what is left of the device's memory
+    FLOPs         of the jaxpr (sora_jax/flops.py), with and without recomputation, divided by the
+                  number of devices
+    collectives   by kind: how many run, and the bytes that a device sends; those in loops count
+                  once for each iteration (sora_jax/parallel/hlo.py)
+    roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, and bytes sent / bandwidth of
+                  the links (sora_jax/parallel/topologies.py), as if they overlapped completely: a
+                  lower bound on the time of a step (except for programs so small that a GPU's
+                  cache holds their arrays)
+    MFU bound     FLOPs without recomputation / (roofline time x peak): an upper bound on the model
+                  FLOPs utilisation
 
-Attention and norms are compiled as experiments.train runs them, with kernels where the device has
-them; the report names the forms, and counts the calls of kernels in the program.
+Attention and norms are compiled as experiments.train runs them, with fused kernels where the device
+has them; the report names the implementations, and counts the calls of kernels in the program.
 """
 
 import json

@@ -6,11 +6,12 @@ r"""Describe a model without running it: parameters, tokens, FLOPs and memory of
         --config.model.depth=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
-Nothing is allocated: a laptop can describe a model of 14B parameters. FLOPs count matrix
-products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts 0.
+Nothing is allocated, so a laptop can describe a model of 14B parameters. FLOPs are those of matrix
+products (`sora_jax.flops`). The optimizer's update is included: that of Muon has some, that of
+AdamW none.
 
 --format and --batch_size override those of a config file. A mixture is described for one of its
-sets, --set. A preset has no optimizer and is described with AdamW. --devices adds a list of
+data sets (--set). A preset has no optimizer and is described with AdamW. --devices adds a list of
 every parameter with its shape, its sharding on the config's mesh and its bytes on each device.
 Memory is the sum of parameters, gradients, optimizer state and the activations kept for the
 backward pass. `experiments.compile_only` gives the memory of a compiled step.
@@ -64,7 +65,7 @@ _SET = flags.DEFINE_string(
 
 
 def read_flags() -> Run:
-    """Returns the run of the flags, on one set of clips.
+    """Returns the run that the flags select, with a single data set.
 
     Raises:
         UserError: the preset, format or set does not exist, or the config has no model.

@@ -5,13 +5,16 @@ r"""Score a model on suites of calibrated oracles, between each metric's floor a
       --guidance=3
   python -m experiments.evaluate --suite=all --num_prompts=16 --output=outputs/scoreboard
 
-The model generates a clip for each of the first scenes of a suite's part, and calibrated
-oracles read it. The report also has baselines: a tokenizer round trip of the scenes' own
-renders, the nearest training scene, and others. scores.json holds {suite: {metric: {value,
-low, high, floor, ceiling, n, unit, ...}}}. low and high bound a 95 % interval. The floor
-scores the model's own clips against other scenes (or mixed); the ceiling scores the scenes'
-own renders. report.md shows tables, with breakdowns by number of balls and launch. A model is
-scored only on tasks that its card lists as trained; other suites show "not trained".
+A suite is a set of held-out scenes, in one or several parts, with metrics. The model generates a
+clip for each of the first scenes of every part. Oracles, calibrated programs that measure one
+property of a clip each, read these clips. The report also has baselines: a tokenizer round trip of
+the scenes' own renders, the nearest training scene, and others.
+
+scores.json holds {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}}. low and high
+bound a 95 % interval of the value, over n clips. The floor is the score of the same clips paired
+with other scenes, or with their frames or audio permuted; the ceiling is that of the scenes' own
+renders. report.md shows tables, also by number of balls and by launch. A model is scored only on
+families of scenes that its metadata list as trained; other suites show "not trained".
 
 A folder belongs to one measurement: other weights or settings are refused. The same command
 continues a stopped measurement from its last batch of clips. `experiments.calibrate` measures

@@ -4,9 +4,9 @@ r"""Write a model for another framework: weights, their names, and code that rea
     python -m experiments.export --format=torch --weights=WEIGHTS --output=DIR
     python DIR/sora_torch.py --prompt="a large red ball is dropped and bounces twice"
 
-The folder has weights.safetensors (float32), names.json (which array of sora_jax each of them is),
-config.json, and sora_torch.py: model, tokenizers, sampler and a command in one file, which needs
-torch, numpy and safetensors, and no JAX.
+The folder gets weights.safetensors (float32), names.json (for each tensor, the parameter of
+sora_jax that it is), config.json, and sora_torch.py: model, tokenizers, sampler and a command in
+one file, which needs torch, numpy and safetensors, and no JAX.
 """
 
 from collections.abc import Sequence

@@ -5,13 +5,14 @@ r"""Fine-tune a model on a folder of your own videos, from scan to result.
 
 Every video of DIR is read and cut at its scene changes (pip install -e '.[videos]'). Captions are
 NAME.txt or NAME.json beside a video, or rows of captions.csv with the columns file, caption and
-split. RUN/scan/index.html reports what is there and what is wrong.
+split. RUN/scan/index.html lists the videos that were found and their faults.
 
-Held-out clips go through the shipped tokenizers and back. Below --min_psnr the video tokenizer is
-fine-tuned first. Memory and hours are printed before the first training. RUN/result/index.html
-shows previews of held-out captions, losses before and after, and what it all took.
+Held-out clips are then encoded and decoded by the tokenizers. If their PSNR is below --min_psnr,
+the video tokenizer is fine-tuned first. Memory and hours are printed before the first training.
+RUN/result/index.html shows clips generated from held-out captions, losses before and after, and
+the time and memory that were needed.
 
-The same command goes on where it was stopped, and skips what is done.
+The same command continues where it was stopped, and skips what is done.
 """
 
 from collections.abc import Sequence

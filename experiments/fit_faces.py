@@ -2,9 +2,10 @@
 
     python -m experiments.fit_faces
 
-The training data are renders of the Playhouse world: talks of training characters, and scenes
-without a face. Takes about three minutes on one CPU core; the table is reproducible on the same
-machine. Run it after changing the look of the cast, then calibrate again.
+The training data are renders of Playhouse, the synthetic world: clips in which characters of the
+training split talk, and scenes without a face. Takes about three minutes on one CPU core; the table
+is reproducible on the same machine. Run it after changing the look of the characters, then run
+experiments.calibrate again.
 """
 
 import json
@@ -27,17 +28,19 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "JSON file for the weights. Default: the file that the oracles read."
 )
 _CLIPS = flags.DEFINE_integer("num_clips", 1200, "Clips with faces.", lower_bound=16)
-FIRST = 21_000  # number of the first take
-FRAMES = 2  # of each clip
-OTHERS = 0.15  # share of the cells without a face that are kept
-# weight of a cell at a face, and of one in a scene without a face, relative to the others
+FIRST = 21_000  # index of the first take (scene) of the split train that is used
+FRAMES = 2  # frames of each clip, chosen at random
+OTHERS = 0.15  # share of the grid's cells without a face that are kept
+# Weight of a cell at a face, and of one in a scene without a face, relative to other cells.
 WEIGHT, FACELESS_WEIGHT = 8.0, 3.0
-FACELESS = ("film", "court", "occlude", "room")
-RIDGE, FIGURES = 1e-4, 4
+FACELESS = ("film", "court", "occlude", "room")  # families of scenes without a face
+RIDGE, FIGURES = 1e-4, 4  # ridge penalty; significant digits of the table
 
 
 def training_clips(num_clips: int) -> Iterator[Example]:
-    """Yields `num_clips` talks in all styles, and a sixth as many of each family in FACELESS."""
+    """Yields `num_clips` clips of the family talk in all styles, and a sixth as many of each family
+    in FACELESS.
+    """
     for family, count, name in (
         ("talk", num_clips, "S"),
         *((family, num_clips // 6, "nano") for family in FACELESS),
@@ -51,10 +54,12 @@ def training_clips(num_clips: int) -> Iterator[Example]:
 
 
 def target(centres: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the target of equation (1) of `faces`, [F, N, N].
+    """Returns the target of the detector, equation (1) of `faces`, for N x N cells of each frame:
+    exp(-d^2 / (2 SPREAD^2)), with d the distance in cells to the nearest head, [F, N, N].
 
     Args:
-        centres: of the heads of this size, [K, F, 2] in widths of the frame; K may be 0.
+        centres: centres (x, y) of K heads in each frame, [K, F, 2] in widths of the frame; K may be
+            0.
         shape: (F, N, N).
     """
     middle, wanted = (np.arange(shape[1]) + 0.5), np.zeros(shape)
@@ -66,7 +71,9 @@ def target(centres: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fit(num_clips: int) -> dict[str, np.ndarray]:
-    """Returns the table {weights [K], constant} of the detector."""
+    """Returns the table of the detector, fitted on clips with and without faces: {"weights": w,
+    flat, "constant": w_0} of equation (1) of `faces`.
+    """
     rng = np.random.default_rng(0)
     size = faces.CHANNELS * faces.ROWS * faces.COLUMNS + 1
     square, product, count = np.zeros((size, size)), np.zeros(size), 0

@@ -2,9 +2,10 @@
 
     python -m experiments.fit_identity
 
-The training data are renders of random characters that are not held out: talks in all styles, and
-stills. Takes about five minutes on one CPU core, and 4 GB of memory; the table is reproducible on
-the same machine. Run it after changing the look of the cast or `faces.json`, then calibrate again.
+The training data are renders of random characters that are not held out: clips of the family talk
+in all styles, and stills. Takes about five minutes on one CPU core, and 4 GB of memory; the table
+is reproducible on the same machine. Run it after changing the look of the characters or
+`faces.json`, then run experiments.calibrate again.
 """
 
 import json
@@ -27,7 +28,7 @@ FIGURES = 3
 
 
 def rounded(values: np.ndarray) -> list | float:
-    """Returns an array as nested lists of numbers of FIGURES digits."""
+    """Returns an array as nested lists of numbers, rounded to FIGURES significant digits."""
     if values.ndim:
         return [rounded(part) for part in values]
     return float(f"{values:.{FIGURES}g}")

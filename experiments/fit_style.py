@@ -2,9 +2,10 @@
 
     python -m experiments.fit_style
 
-The training data are renders of the Playhouse world. Takes about three minutes on one CPU
-core; the table is reproducible on the same machine. Run it after changing the look of a style,
-then calibrate again.
+The probe recognises the visual style of a clip, such as anime. The training data are renders of
+Playhouse, the synthetic world. Takes about three minutes on one CPU core; the table is reproducible
+on the same machine. Run it after changing the look of a style, then run experiments.calibrate
+again.
 """
 
 import json
@@ -31,12 +32,13 @@ FIGURES = 6
 
 
 def training_set(num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training data of the style probe, `style.fit`: statistics x [n, K] and labels
-    [n].
+    """Returns the training data of the style probe, for `style.fit`: statistics of half clips
+    [n, K], and labels [n], indices in `style.STYLES`.
 
-    For each style they are `num_clips` films of split train and as many clips with a panel, and for
-    all styles 2 `num_clips` rooms and courts each, unchanged and degraded. Mixed and plain clips
-    are negatives that belong to no style.
+    The clips are of the split train: `num_clips` of each of the families film and occlude in each
+    style, and 2 `num_clips` of each of the families room and court. They are used unchanged,
+    blurred and noisy. Clips whose frames are cut into tiles and permuted, and clips of one plain
+    colour, are negatives with the label len(`style.STYLES`).
     """
     rng, rows, labels = np.random.default_rng(0), [], []
 

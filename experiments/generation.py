@@ -1,6 +1,6 @@
 """Flags shared by all commands that generate clips: weights and sampler settings.
 
-They are defined once; a command adopts them as its own.
+They are defined here once; a command adopts them as its own (`flags.adopt_module_key_flags`).
 """
 
 from typing import TYPE_CHECKING
@@ -65,9 +65,10 @@ TEXT_ENCODER = flags.DEFINE_string(
 
 
 def check_weights() -> None:
-    """Raises UserError if a weights file cannot be read.
+    """Raises UserError if a file of --weights, --video_tokenizer, --audio_tokenizer or --lora
+    cannot be read.
 
-    Loading would report it too, but later.
+    Loading would report it too, but later, so call this first.
     """
     for flag in (WEIGHTS, VIDEO_TOKENIZER, AUDIO_TOKENIZER):
         check_input(
@@ -80,7 +81,7 @@ def load() -> "Pipeline":
     """Returns the `Pipeline` that the flags select; its compiled programs are cached on disk.
 
     Raises:
-        UserError: the weights do not fit each other.
+        UserError: a file cannot be read, or the model and the tokenizers do not fit each other.
     """
     # It loads JAX; flags are checked before.
     from sora_jax.pipelines.load import load_pipeline
@@ -91,8 +92,10 @@ def load() -> "Pipeline":
 
 
 def sampler() -> "SamplerConfig":
-    """Returns the `SamplerConfig` that the flags select."""
-    from sora_jax.flow import guidance, sampler  # as above
+    """Returns the `SamplerConfig` that the flags select. Raises UserError if --sampler is
+    unknown.
+    """
+    from sora_jax.flow import guidance, sampler  # loads JAX, as in `load`
 
     sampler.SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 

@@ -3,9 +3,11 @@ r"""Teach the shipped model a family of scenes by LoRA, and measure what it lear
     python -m experiments.learn_colour --import=docs/examples/own_colour.py --family=cyan \
         --workdir=runs/cyan
 
-Trains low-rank updates on --clips clips of the family, then generates --new prompts of it, and
---old prompts of rooms by the model with and without them. WORKDIR/lesson.json has the shares of
-facts with intervals, the size of the file, the minutes, and the difference of merged weights.
+It trains low-rank updates on --clips clips of the family. Then it generates clips for --new prompts
+of the family by the updated model, and for --old prompts of rooms by the model with and without the
+updates. WORKDIR/lesson.json has the shares of facts that the clips show, with intervals; the size
+of the file of updates as a share of the weights; the seconds; and the largest difference between
+the outputs of merged weights and of weights with updates.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,11 @@ r"""Measure the invisible marks: payloads found after each treatment, PSNR, fals
     python -m experiments.measure_marks --output=outputs/marks
     python -m experiments.measure_marks --sizes=64 --num_clips=20 --output=outputs/marks
 
-Clips of five families are rendered in turns, marked, published, treated and searched. A stopped
-measurement continues when its command is given again. Writes rows.jsonl, a line for each clip, and
-marks.json: the shares by size and family with their 95 % intervals.
+A mark is a payload hidden in the frames and the audio of a clip. Clips of five families of scenes
+are rendered in turns, marked, and encoded as they are published. Then each treatment, such as
+cropping, is applied, and the mark is searched. The same command continues a stopped measurement.
+It writes rows.jsonl, a line for each clip, and marks.json: the share of payloads found after each
+treatment, by size and family, with 95 % intervals.
 """
 
 import dataclasses
@@ -65,7 +67,9 @@ def main(_: Sequence[str]) -> None:
 
 
 def _measure(path: Path, size: int) -> None:
-    """Appends the rows that are missing."""
+    """Measures the clips of `size` pixels that have no row in the file `path` yet, and appends
+    their rows.
+    """
     format = dataclasses.replace(FORMATS["nano"], height=size, width=size)
     done = {(row["size"], row["family"], row["index"]) for row in _read(path)}
     wanted = [(FAMILIES[i % len(FAMILIES)], i // len(FAMILIES)) for i in range(_NUM_CLIPS.value)]

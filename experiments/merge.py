@@ -3,7 +3,7 @@ r"""Merge low-rank updates (LoRA) into the weights that they were trained on.
     python -m experiments.merge --lora=runs/mine/model/lora.safetensors \
         --output=runs/mine/merged.safetensors
 
-The file holds all weights, in float32, and needs no --lora any more.
+The file holds all weights of the updated model, in float32, so --lora is no longer needed.
 """
 
 from collections.abc import Sequence

@@ -4,13 +4,14 @@ r"""Write a folder of procedural videos to try `experiments.finetune` on, and sc
     python -m experiments.finetune --videos=runs/videos --workdir=runs/mine
     python -m experiments.own_videos --score=runs/mine
 
-Twelve types of scenes: four backgrounds (1 / f textures and gradients), each with a word, a talking
-face or a turning bar. Four of the types are in held-out files only. The files have many sizes, some
-of them vertical, 24, 25, 29.97 or 60 frames a second, sound of 44.1 or 48 kHz in stereo or 5.1,
-and three shots each. Their captions are in .txt, .json and captions.csv.
+There are twelve types of scenes: four backgrounds (1 / f textures and gradients), each with a word,
+a talking face or a turning bar. Four of the types are in held-out files only. The files have many
+sizes, some of them vertical, 24, 25, 29.97 or 60 frames a second, audio at 44.1 or 48 kHz in stereo
+or 5.1, and three shots each. Their captions are in .txt, .json and captions.csv.
 
---score reads the previews of a run with a linear probe that is fitted on the folder's clips, and
-writes RUN/probe.json: of which type each preview is read, and how good the probe is.
+--score classifies the clips that a fine-tuned model generated (its previews), with a linear probe
+that is fitted on the folder's clips. It writes RUN/probe.json: for each preview, the rank of its
+own type among the probe's scores, and how good the probe is on files left out of its fit.
 """
 
 import json

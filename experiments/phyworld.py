@@ -6,12 +6,13 @@ Kang et al. 2024 (arXiv:2411.02385) ask whether a video model learns laws of mot
 trained on balls at some speeds and sizes, and must continue three frames at speeds and sizes
 inside and outside the training range. The score is the error of the balls' velocity.
 
-Four commands are run, printed, and can also be run alone. They train a 1 x 8 x 8 tokenizer at
-64 px (`experiments/configs/phyworld_tokenizer.py`, 8,000 steps of 4 clips), compute latents
-(2.3 GB for 30k clips, 23 GB for 300k), train the model (`experiments/configs/phyworld_s.py`,
-20,000 steps of 256 clips), and score it (OUTPUT/scores/report.md). The steps are meant for one
-GPU: the model trains an estimated half hour on an H200 (not measured). The same command
-continues a stopped experiment. --tokenizer and --model change keys of the two configurations:
+Four commands are run, printed, and can also be run alone. They train a tokenizer of 1 frame x 8 x 8
+pixels at 64 px (`experiments/configs/phyworld_tokenizer.py`, 8,000 steps of 4 clips), compute
+latents (2.3 GB for 30k clips, 23 GB for 300k), train the model
+(`experiments/configs/phyworld_s.py`, 20,000 steps of 256 clips), and score it
+(OUTPUT/scores/report.md). The steps are meant for one GPU: the model trains an estimated half hour
+on an H200 (not measured). The same command continues a stopped experiment. --tokenizer and --model
+change keys of the two configurations:
 
     python -m experiments.phyworld --task=parabola --size=30k --output=runs/short \
         --model=train.steps=2000,train.batch_size=64
@@ -62,7 +63,7 @@ _EVALUATE = flags.DEFINE_list(
 
 
 def commands(output: Path) -> list[list[str]]:
-    """Returns the four commands of the experiment in folder `output`, as arguments of python -m."""
+    """Returns the arguments of `python -m` of the four commands, which write into `output`."""
     family = f"phyworld_{_TASK.value}_{_SIZE.value}"
     clips = min(filter(None, (_CLIPS.value, FAMILIES[family].train_size)))
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))

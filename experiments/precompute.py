@@ -8,12 +8,12 @@ r"""Compute latents once, so that training never runs the tokenizers.
         --output=data/my_latents
 
 --output receives shards of 1,024 clips (21 kB per clip at the nano format) and dataset.json: the
-clip format, the fingerprints of both tokenizers and the count. The same command continues a stopped
-run. A larger --num_clips extends a finished set. Training refuses latents of tokenizers other than
-its own.
+clip format, the fingerprints (hashes) of both tokenizers and the number of clips. The same command
+continues a stopped run. A larger --num_clips extends a finished set. Training refuses latents of
+other tokenizers than those that it is configured with.
 
---path is a directory of videos, or a data set built before. A directory is first built into a data
-set in the folder OUTPUT_clips (see experiments.build_data), cropped or with --fit=letterbox.
+--path is a directory of videos, or a data set that was built before. A directory is first built
+into a data set in the folder OUTPUT_clips, as by experiments.build_data.
 """
 
 import pathlib

@@ -5,11 +5,11 @@
     python -m experiments.recipe --recipe=experiments/recipes/world.py --workdir=runs/world \\
         --until=model
 
-A recipe is a Python file with get_recipe(); sora_jax/recipe.py explains it. Each station is one
-command, in a folder of its own in WORKDIR. The same command skips the stations that are done and
-continues the one that was stopped. A training goes on from weights that are kept in the
-repository, where its station names some. WORKDIR/stations.json has the time of each station, with
-hardware and commit.
+A recipe is a Python file with get_recipe(), which returns a list of stations; sora_jax/recipe.py
+explains it. Each station is one command with a folder of its own in WORKDIR. The same command
+skips the stations that are done and continues the one that was stopped. A station that trains may
+name weights kept in the repository; its training then continues from them. WORKDIR/stations.json
+has the seconds of each station, with hardware and commit.
 """
 
 import shlex

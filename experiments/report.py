@@ -3,8 +3,9 @@ r"""Report a study of experiments.ablate: tables, intervals and figures.
     python -m experiments.report --workdir=runs/attention
     python -m experiments.report --workdir=runs/attention --output=docs/studies/attention
 
-Writes report.md, scores.png and curves.png (each also as SVG). Trials that are not done yet are
-left out, and the report says how many. `experiments.ablate` writes the same report at its end.
+Writes report.md, and scores.png and curves.png (each also as SVG). Trials (trainings) that are not
+done yet are left out, and the report says how many. `experiments.ablate` writes the same report at
+its end.
 """
 
 from collections.abc import Sequence

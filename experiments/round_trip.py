@@ -4,9 +4,10 @@
   python -m experiments.round_trip --oracles=lips,words --num_clips=16 --output=outputs/two \
       --video_tokenizer=runs/video/weights.safetensors
 
-round_trip.json holds {oracle: {stage, n, truth, decoded, low, high}}: clips that test the oracle,
-its score on ground truth and on decoded clips, and the 95 % interval of the latter. The exit
-status is 1 if an oracle loses more than 0.03.
+An oracle is a program that measures one property of a clip. Its score is the share of clips that
+it reads correctly. round_trip.json holds {oracle: {stage, n, truth, decoded, low, high}}: the kind
+of scenes, the number of clips that test the oracle, its score on ground truth and on decoded clips,
+and the 95 % interval of the latter. The exit status is 1 if a score falls by more than 0.03.
 """
 
 import json

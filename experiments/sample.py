@@ -1,13 +1,13 @@
 r"""Generate video clips with audio, from text, a storyboard, a first frame, video, audio or clips.
 
 Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram,
-with the visible and audible impacts marked), and a JSON file. A given video, of at most 600 s,
-comes back whole: the packets of its picture are copied, and its audio is the one made, in the
-container that it had (mp4, mov, mkv, webm; else mkv). The JSON records how the clip
-was made, the oracles' readings of it, and for each fact whether it matches the prompt. The
-shipped weights know the world of Playhouse: one to three balls, each with a size (small,
-large), a colour (red, orange, yellow, green, blue, purple), a launch (dropped, thrown or
-rolled, to the left or right) and a number of bounces.
+with the visible and audible impacts marked), and a JSON file. The JSON records how the clip was
+made, what the oracles (programs that measure clips) read in it, and for each fact of the prompt
+whether the clip shows it. A --given_video, of at most 600 s, comes back whole: its frames are
+copied without re-encoding, and its audio is replaced by the generated one, in the container that
+it had (mp4, mov, mkv, webm; else mkv). The shipped weights know Playhouse, a synthetic world: one
+to three balls, each with a size (small, large), a colour (red, orange, yellow, green, blue,
+purple), a launch (dropped, thrown or rolled, to the left or right) and a number of bounces.
 
 Examples:
 
@@ -32,11 +32,11 @@ Examples:
   python -m experiments.sample --edit=story.mp4 --edit_shot=2 --storyboard=story.txt \
       --weights=stories.safetensors
 
-A clip that is given starts from the latents stored beside the mp4 (.latents.npz) if they fit, so
-nothing is encoded twice. Its frames stay as they are, but for those of a remix, and so do its
-samples, but for a cross-fade of 20 ms. A storyboard is cards or prose; docs/guides/world.md shows
-both. Files are never overwritten: if a name exists, the new file gets a
-number.
+If a given clip has latents stored beside its mp4 (.latents.npz) that fit the model, those are used,
+so nothing is encoded twice. Except in a remix, frames of a given clip stay as they are, and so do
+its samples, except for a cross-fade of 20 ms. A storyboard states the facts of a clip shot by shot,
+as cards or as prose; docs/guides/world.md shows both. Files are never overwritten: if a name
+exists, the new file gets a number.
 """
 
 import contextlib
@@ -146,7 +146,7 @@ _FPS = flags.DEFINE_float(
 
 
 def given_paths() -> dict[str, str | list[str]]:
-    """Returns the paths that the flags give, by field of `Request`."""
+    """Returns {field of `Request`: path, or list of paths} of the files that the flags give."""
     flags_by_field = {
         "first_frame": _FIRST_FRAME,
         "given_video": _GIVEN_VIDEO,
@@ -161,7 +161,7 @@ def given_paths() -> dict[str, str | list[str]]:
 
 
 def read_settings() -> dict[str, float | int | bool]:
-    """Returns the settings that the flags give, by field of `Request`."""
+    """Returns {field of `Request`: value} of the other settings that the flags give."""
     settings = {"strength": _STRENGTH.value, "edit_shot": _EDIT_SHOT.value}
     if _LOOP.value or given_paths().keys() & {"continued", "preceded", "between"}:
         settings["seconds"] = _SECONDS.value
@@ -170,10 +170,14 @@ def read_settings() -> dict[str, float | int | bool]:
 
 
 def read_prompts() -> dict[str, str | None]:
-    """Returns the prompts that the flags give by their place in a file, such as "a.txt, line 2".
+    """Returns the prompts that the flags give: {place in a file, such as "a.txt, line 2": prompt}.
 
-    Without a file it is {"": prompt}. The prompt is None if an image, video, audio or clip
-    suffices. Raises UserError.
+    Without a file it is {"": prompt}. The prompt is None if none is given and an image, video,
+    audio or clip suffices.
+
+    Raises:
+        UserError: there is nothing to generate from, several of the flags are given, or a file
+            cannot be read.
     """
     texts = {flag.name: flag.value for flag in (_PROMPT, _PROMPTS_FILE, _STORYBOARD)}
     if len(given := [f"--{name}" for name, value in texts.items() if value is not None]) > 1:
@@ -203,7 +207,9 @@ def read_prompts() -> dict[str, str | None]:
 
 
 def read_format() -> dict[str, float]:
-    """Returns the sides, rate and duration that the flags ask for. Raises UserError."""
+    """Returns what the flags state of "width", "height" (pixels), "fps" and "seconds" of the clip.
+    Raises UserError if --size cannot be read.
+    """
     asked: dict[str, float] = {}
     if _SIZE.value is not None:
         sides = re.fullmatch(r"(\d+) ?[x\u00d7] ?(\d+)", _SIZE.value)
@@ -236,7 +242,9 @@ def check_paths() -> Path:
 
 
 def read_characters() -> dict[str, str]:
-    """Returns the folders of --character by name. Raises UserError."""
+    """Returns {name: folder} of the --character flags. Raises UserError if one cannot be read, or
+    a name is given twice.
+    """
     found: dict[str, str] = {}
     for given in _CHARACTER.value:
         match = re.fullmatch(r"@(\w+)=(.+)", given)
@@ -248,7 +256,9 @@ def read_characters() -> dict[str, str]:
 
 @contextlib.contextmanager
 def located(place: str) -> Iterator[None]:
-    """Context manager: an error of the prompt names its place, if that is not empty."""
+    """Context manager: puts `place` before the text of a UserError about the prompt, unless it is
+    empty.
+    """
     try:
         yield
     except UserError as error:

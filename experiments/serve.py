@@ -5,9 +5,9 @@ r"""Serve the studio: an HTTP API that generates clips, in the shape of OpenAI's
   python -m experiments.serve --role=worker --database=postgresql://USER@HOST/NAME --media=DIR \
       --directory=DIR
 
-It prints its address. GET /healthz is 200 once a worker has loaded its weights. Many machines run
---role=api and --role=worker on one PostgreSQL database and one folder of media. While no key
-exists, the server accepts requests of this machine only. docs/guides/studio.md is the guide.
+It prints its address. GET /healthz answers 200 once a worker has loaded its weights. Several hosts
+may run --role=api and --role=worker on one PostgreSQL database and one folder of media. While no
+API key exists (--new_key), only requests from this host are accepted. See docs/guides/studio.md.
 """
 
 import importlib
@@ -64,7 +64,7 @@ _DELETE_KEY = flags.DEFINE_string("delete_key", None, "Delete the key of this na
 
 
 def settings() -> Settings:
-    """Returns the settings that the flags give. Raises UserError."""
+    """Returns the flags' settings. Raises UserError without --directory or for unreadable files."""
     if _DIRECTORY.value is None:
         raise UserError("--directory is missing; give a folder, such as outputs/studio")
     for flag in (_WEIGHTS, _VIDEO, _AUDIO):

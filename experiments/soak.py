@@ -51,8 +51,8 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
-    """Starts experiments.train in `workdir` on the CPU cores with these numbers. Its output goes to
-    WORKDIR.log.
+    """Starts experiments.train in `workdir`, on the CPU cores whose numbers are in `cores`, and
+    returns the process. Its output is appended to WORKDIR.log.
     """
     command = [
         sys.executable,
@@ -79,14 +79,12 @@ def finish(process: subprocess.Popen, workdir: Path) -> None:
 
 
 def last_step(workdir: Path) -> int:
-    """Returns the last step in the metrics of the run in `workdir`, which it is known to have
-    reached.
-    """
+    """Returns the last step in metrics.jsonl of the run in `workdir`; 0 before the first row."""
     return max((int(row["step"]) for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
 
 def saved_step(workdir: Path) -> int:
-    """Returns the step of the newest complete checkpoint of the run in `workdir`."""
+    """Returns the step of the newest complete checkpoint of the run in `workdir`; 0 without one."""
     folder = workdir / "checkpoints"
     return (
         max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
@@ -97,9 +95,8 @@ def saved_step(workdir: Path) -> int:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen | None) -> Iterator[None]:
-    """Context manager: kills a child process if the parent leaves by an error, Ctrl-C or SIGTERM.
-
-    `main` turns SIGTERM into an exit.
+    """Context manager: kills a child process that still runs when the context ends, for example by
+    an error, Ctrl-C or SIGTERM (which `main` turns into an exit).
     """
     try:
         yield
@@ -119,8 +116,11 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
     Args:
         workdir: directory of the run.
         cores: numbers of the CPU cores that it may use.
-        kills: the kills so far, a list to append to.
+        kills: the kills so far, a list to append to. Each is {"minute", "step": last step in the
+            metrics, "saved": step of the newest checkpoint}.
         record: JSON file of the kills.
+    Raises:
+        UserError: the training failed.
     """
     with tqdm(
         total=_MINUTES.value,
@@ -155,10 +155,13 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
 
 
 def compare(undisturbed: Path, killed: Path) -> dict:
-    """Returns how two finished runs differ: in the losses row by row, and in the weights at the
-    end.
+    """Compares the losses of two finished runs row by row, and their weights.
 
-    undisturbed and killed are the directories of the runs.
+    `undisturbed` and `killed` are the directories of the runs.
+
+    Returns:
+        JSON values: "same" (whether losses and weights are equal), "rows_that_differ",
+        "rows_of_one_run_only", "largest_difference" of a loss, and others.
     """
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
@@ -187,9 +190,10 @@ def compare(undisturbed: Path, killed: Path) -> dict:
 
 
 def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None:
-    """Draws the losses of two runs to the png file `path`, with a line at each kill.
+    """Draws the losses of two runs to the png file `path`, with a line at each kill and a band over
+    the steps repeated after it.
 
-    undisturbed and killed are the directories of the runs.
+    `undisturbed` and `killed` are the directories of the runs, and `kills` the list of `disturb`.
     """
     from matplotlib.figure import Figure  # slow, and needed once, at the end
 

@@ -3,11 +3,12 @@ r"""Soak the studio: kill its processes under load, let many clients ask, watch 
     python -m experiments.studio_soak --output=outputs/studio_soak.json
     python -m experiments.studio_soak --kills=2 --seconds=30 --jobs=20 --output=outputs/short.json
 
-Two hosts, each an API and a worker process in a folder of its own, share one PostgreSQL database,
-which is started for the test, and one media store. SIGKILL hits APIs, workers and PostgreSQL,
---kills times each, while requests come in and clips are downloaded. No accepted job may be lost,
-and no half file served. Then --clients clients list, poll and download for --seconds, and --jobs
-jobs run while memory is measured. The exit status is 1 if a job was lost or a half file served.
+The studio is the HTTP server of experiments.serve. Two hosts, each an API and a worker process in a
+folder of its own, share one PostgreSQL database, which is started for the test, and one media
+store. First, APIs, workers and PostgreSQL get SIGKILL, --kills times each, while requests come in
+and clips are downloaded. No accepted job may be lost, and no incomplete file served. Then --clients
+clients list, poll and download for --seconds. Last, --jobs jobs run while memory is measured. The
+exit status is 1 if a job was lost or an incomplete file served.
 """
 
 import importlib

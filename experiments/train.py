@@ -11,8 +11,8 @@ The same command continues a stopped run from its last checkpoint, bitwise as if
 stopped. At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the
 configuration, the loss curve and a description of the training data.
 
---config.adapt.lora_rank=4 trains low-rank updates of the weights of --init_from alone, and writes
-WORKDIR/lora.safetensors. --config.adapt.freeze="('audio',)" leaves parts of the model as they are.
+--config.adapt.lora_rank=4 trains only low-rank updates (LoRA) of the weights of --init_from, and
+writes WORKDIR/lora.safetensors. --config.adapt.freeze="('audio',)" keeps parts of the model fixed.
 
 tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by
 modality and noise level, speed and memory. --config.profile.start=50 profiles five steps from

@@ -5,11 +5,12 @@ r"""Train a tokenizer on Playhouse or on your own videos, on any device.
     python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer.py \
         --workdir=runs/audio_tokenizer
 
-Training starts from new weights, or from those of --init_from. Scenes are drawn on the host
-and rendered inside the training step. With --config.data.source=video_folder, data.path is a
-folder of two or more videos (read as by experiments.build_data, into WORKDIR/clips), or a data
-set built before. A registered source (--import) also works: the tokenizer trains on
-data.clips of its clips and is scored on its split val.
+Training starts from random weights, or from those of --init_from. Scenes of Playhouse, the
+synthetic world, are drawn on the host and rendered inside the training step. With
+--config.data.source=video_folder, --config.data.path is a folder of two or more videos (read as by
+experiments.build_data, into WORKDIR/clips), or a data set that was built before. A registered
+source (--import) also works: the tokenizer trains on the first data.clips of its clips and is
+scored on its split val.
 
 The same command continues a stopped run from its last checkpoint. At the end,
 WORKDIR/weights.safetensors holds the averaged weights, with their latent statistics and

@@ -1,6 +1,6 @@
 """Flags of a training run, shared by the commands that train: configuration, folder and start.
 
-They are defined once; a command adopts them as its own.
+They are defined here once; a command adopts them as its own (`flags.adopt_module_key_flags`).
 """
 
 from absl import flags
@@ -34,7 +34,9 @@ EXPORT = flags.DEFINE_bool(
 
 
 def folder_and_start() -> tuple[str, str | None, str | None, bool]:
-    """Returns workdir, init_from, continue_from and export. Raises UserError without a workdir."""
+    """Returns the values of --workdir, --init_from, --continue_from and --export. Raises UserError
+    without a workdir.
+    """
     if not WORKDIR.value:
         raise UserError(
             "--workdir is missing; give a directory for checkpoints, metrics and weights"

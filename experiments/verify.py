@@ -3,9 +3,11 @@ r"""Verify a file: who signed it, is it whole, which marks does it carry, what w
     python -m experiments.verify outputs/clip.mp4
     python -m experiments.verify --authority=AUTHORITY outputs/clip.mp4
 
-Reads mp4, m4a, wav, png, webp and jpg. The exit status is 0 if the manifest is whole, its signer
-trusted and the marks agree with it; 1 if the file was changed after it was signed, was signed by
-somebody else, or has a mark but no manifest; 2 if it has neither or cannot be read.
+A signed file contains a manifest (C2PA), which states its origin, and marks: payloads hidden in
+its frames and audio. Reads mp4, m4a, wav, png, webp and jpg. The exit status is 0 if the manifest
+is intact, its signer is trusted and the marks agree with it; 1 if the file was changed after it was
+signed, was signed by somebody else, has contradictory marks, or has a mark but no manifest; 2 if it
+has neither or cannot be read.
 """
 
 import sys

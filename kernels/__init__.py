@@ -2,8 +2,8 @@
 
     <op>/api.py         the public function: argument checks, choice of an implementation,
                         derivative, batching, sharding
-    <op>/reference.py   the specification in plain jax.numpy. It runs on every platform and is the
-                        implementation "xla"
+    <op>/reference.py   the specification in plain jax.numpy. It runs on every platform, and is also
+                        the implementation called "xla"
     <op>/triton.py      for NVIDIA GPUs;  <op>/pallas_tpu.py  for TPUs
     <op>/specs.py       named workloads, shared by tests, benchmarks and tuning
 

@@ -1,6 +1,6 @@
 """`jax.vmap` for kernels: folds the mapped axis into the batch axis.
 
-A kernel call itself has no batching rule.
+This is needed because JAX has no batching rule for the call of a kernel.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from jax.custom_batching import custom_vmap
 
 
 def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Callable:
-    """Gives `function` a `jax.vmap` rule: [N, B, ...] is folded to [N B, ...] for one call.
+    """Returns `function` with a rule for `jax.vmap`. With N the size of the mapped axis, arrays
+    [N, B, ...] are reshaped to [N B, ...], and `function` is called once.
 
     Args:
-        function: a function of arrays or pytrees. Every result leads with the batch axis B.
-        has_batch: for each argument, whether its leaves lead with the batch axis B.
+        function: a function of arrays or pytrees. The first axis of every result is the batch, B.
+        has_batch: for each argument, whether the first axis of its leaves is the batch, B.
         name: the operation's name, for the error message.
 
-    Returns:
-        `function` with the rule. Its rule raises NotImplementedError if an argument without a batch
-        axis is mapped.
+    Raises:
+        NotImplementedError: under `jax.vmap`, an argument without a batch axis is mapped.
     """
     mapped = custom_vmap(function)
 

@@ -9,10 +9,11 @@ An implementation is a module with
     check(spec)                 raises `Unsupported`, in one line, if the module cannot run `spec`
                                 on the current target
 
-and the functions that the operation's `api.py` calls. The module is imported when it is first
-considered, so the packages of unused implementations need not be installed. An implementation
-for one platform is a candidate only on that platform; by name it also runs elsewhere if an
-interpreter for it is active.
+and the functions that the operation's `api.py` calls. A spec is the static description of a call:
+its shapes, dtypes and flags. The module is imported when it is first considered, so the packages
+of unused implementations need not be installed. An implementation for one platform is chosen
+automatically only on that platform. If it is requested by name, it also runs elsewhere, provided
+that an interpreter for it is active.
 """
 
 import contextlib
@@ -113,8 +114,8 @@ _forms: ContextVar[dict[str, set[str]] | None] = ContextVar("kernels_forms", def
 
 @contextlib.contextmanager
 def recorded() -> Iterator[dict[str, set[str]]]:
-    """Context manager: gives {operation: implementations that were selected for it} of the programs
-    traced inside it.
+    """Context manager: yields a dictionary {operation: names of implementations}. It is filled with
+    the automatic choices for the programs that are traced inside the context.
     """
     forms: dict[str, set[str]] = {}
     token = _forms.set(forms)

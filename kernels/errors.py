@@ -2,6 +2,6 @@
 
 
 class Unsupported(NotImplementedError):
-    """The error of an implementation that does not support a call. Its one line states the request,
-    the supported range, and what to install or change.
+    """The error of an implementation that does not support a call. Its message is one line: the
+    request, the supported range, and what to install or change.
     """

@@ -14,8 +14,8 @@ _interpreter: ContextVar[pltpu.InterpretParams | None] = setting("pallas_interpr
 
 @contextlib.contextmanager
 def interpreted(params: pltpu.InterpretParams):
-    """Context manager: runs Pallas kernels in the TPU interpreter, on any platform, with its
-    parameters `params`.
+    """Context manager: runs Pallas kernels in the TPU interpreter, on any platform. `params` are
+    the interpreter's parameters.
 
     Trace inside the context. Do not jit a function that was already traced outside it: JAX would
     reuse that trace.

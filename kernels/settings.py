@@ -1,6 +1,7 @@
-"""Settings that change a trace although they are not arguments: the target, trial parameters, ...
+"""Settings that change the trace of a function although they are not its arguments, such as the
+target device or launch parameters that are tried out.
 
-JAX caches traced functions by function and shapes and does not know these settings. Code that
+JAX caches traces by function and argument shapes, and does not know these settings. Code that
 caches a function for JAX to trace must therefore include `key()` in its own cache key.
 """
 
@@ -14,9 +15,12 @@ _all: list[Callable[[], Any]] = []
 
 
 def setting(name: str, default: T) -> contextvars.ContextVar[T]:
-    """Returns a context variable for a setting that changes traces: its value is part of `key`.
+    """Returns a new context variable for a setting that changes traces. Its value becomes part of
+    `key()`.
 
-    name and default are those of the variable.
+    Args:
+        name: name of the variable.
+        default: its value before one is set.
     """
     variable = contextvars.ContextVar(name, default=default)
     watch(variable.get)
@@ -24,10 +28,10 @@ def setting(name: str, default: T) -> contextvars.ContextVar[T]:
 
 
 def watch(get: Callable[[], Any]) -> None:
-    """Adds the value of `get()` to the cache key of `key`. The value's repr must identify it."""
+    """Makes the value of `get()` part of `key()`. The value's repr must identify it."""
     _all.append(get)
 
 
 def key() -> tuple[str, ...]:
-    """Returns the values of all settings that change traces, as a hashable cache key."""
+    """Returns the reprs of all settings that change traces, as a hashable cache key."""
     return tuple(repr(get()) for get in _all)

@@ -48,8 +48,8 @@ _assumed: ContextVar[Target | None] = setting("kernels_target", None)
 def assume(target: Target):
     """Context manager: traces for `target`, to compile for a device that is absent.
 
-    Lower inside the context. Do not jit a function that was already traced outside it: JAX would
-    reuse that trace.
+    Trace and lower inside the context. Do not jit a function that was already traced outside it:
+    JAX would reuse that trace.
     """
     token = _assumed.set(target)
     try:
@@ -59,14 +59,18 @@ def assume(target: Target):
 
 
 def current() -> Target:
-    """Returns the target set by `assume`, or the first device of JAX's default backend."""
+    """Returns the target set by `assume`, or else that of the first device of JAX's default
+    backend.
+    """
     if (target := _assumed.get()) is not None:
         return target
     return of(jax.devices()[0])
 
 
 def of(device: Any) -> Target:
-    """Returns the target that a JAX device is, which may be one of a topology without devices."""
+    """Returns the target that describes a JAX device. The device may also belong to a topology,
+    which describes hardware that is absent.
+    """
     # A ROCm GPU has no integer capability ("gfx942"), so its capability is None. These kernels are
     # untested on ROCm.
     capability = str(getattr(device, "compute_capability", "")).replace(".", "")

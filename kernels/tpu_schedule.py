@@ -3,15 +3,16 @@
     python -m kernels.tpu_schedule
     python -m kernels.tpu_schedule v6e --op=temporal_attention --case=d128 --direction=forward
 
-The first command prints a table: every operation and case, forward and backward, on four
-generations.
+The first command prints a table: every operation and case (a named workload), forward and
+backward, on four generations of TPUs.
 
 libtpu (`pip install -e '.[tpu]'`) compiles for absent chips and can dump its schedule. A bundle is
 the set of instructions that the chip issues in one cycle. For a program without branches the number
 of bundles is the number of cycles, except for cycles spent waiting for memory. All figures are
 *predicted from the static schedule*; none was measured on a TPU. A kernel overlaps transfers with
-computation, so the longer of the two bounds its time. `conv_prologue` loops over rows within a
-program, so its bundles do not count cycles; the table shows only its traffic and temporaries.
+computation, so the longer of the two is a lower bound on its time. `conv_prologue` loops over rows
+within a program, so its bundles do not count cycles; the table shows only its traffic and
+temporaries.
 """
 
 import argparse
@@ -55,11 +56,11 @@ class Report:
     """Predicted figures of one kernel compiled for a TPU; none is measured.
 
     Attributes:
-        kernel: its name.
+        kernel: name of the kernel.
         bundles: bundles of one program; a bundle is what the chip issues in one cycle.
-        programs: number of programs in its grid.
-        temporary_bytes: temporaries of the whole compiled function.
-        moved_bytes: bytes that its blocks move between HBM and fast memory.
+        programs: number of programs in the kernel's grid.
+        temporary_bytes: temporary memory of the whole compiled function.
+        moved_bytes: bytes that the kernel moves between HBM and fast memory (VMEM).
     """
 
     kernel: str
@@ -73,8 +74,8 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
     """Compiles a function for one TPU chip and returns a report of each of its Pallas kernels, in
     order.
 
-    Must run in a process started with `environment`: libtpu reads its dump folder once, when it is
-    loaded.
+    Call it in a process that was started with the variables of `environment`, because libtpu reads
+    the path of its dump folder only once, when it is loaded.
 
     Args:
         function: the function to compile.
@@ -107,9 +108,8 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
 
 
 def environment(directory: str) -> dict[str, str]:
-    """Returns environment variables under which libtpu compiles without a TPU.
-
-    It then writes its final schedules into `directory`.
+    """Returns the environment variables of a process in which libtpu compiles without a TPU and
+    writes its final schedules into `directory`.
     """
     dump = (
         f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true "
@@ -121,7 +121,9 @@ def environment(directory: str) -> dict[str, str]:
 
 
 def _bundles(directory: Path, name: str) -> int:
-    """Returns the bundles of a kernel's whole program, counting the loop over the grid once."""
+    """Returns the number of bundles of the kernel `name`, in which the loop over the grid counts
+    once, from libtpu's dump in `directory`.
+    """
     (file,) = (
         f
         for f in directory.glob("*schedule-analysis_final_bundles.txt")
@@ -143,9 +145,10 @@ def _pallas_calls(jaxpr):
 
 
 def _moved(mapping) -> int:
-    """Returns the bytes that the pipeline moves.
+    """Returns the bytes that a kernel's pipeline moves between HBM and fast memory.
 
-    A block moves whenever its index differs from that of the previous program.
+    A block moves whenever its index differs from that of the previous program. `mapping` is the
+    grid mapping of a `pallas_call`.
     """
     total = 0
     for block in mapping.block_mappings:
@@ -178,9 +181,9 @@ def _moved(mapping) -> int:
 
 
 def _attention_cases() -> dict:
-    """Returns workloads of one batch element and 1024 sites.
+    """Returns {name: spec} of workloads with one batch element and 1024 sites.
 
-    Bundles and bytes per site do not depend on these two sizes.
+    These two sizes do not matter, because the table shows bundles and bytes per site.
     """
     SPECS = attention_specs.SPECS
     one = functools.partial(dataclasses.replace, B=1, S=1024)
@@ -198,10 +201,10 @@ def _attention_cases() -> dict:
 
 
 def _attention(spec, direction: str):
-    """Returns the function to compile and its arguments.
+    """Returns the function to compile and its arguments, as shape structs.
 
-    The arrays are [B, T, S, H D] outside, as the projections give them, and [B, T, S, H, D] for the
-    kernel.
+    The arguments are [B, T, S, H D], as the projections of a model give them. The function reshapes
+    them to [B, T, S, H, D] for the kernel.
     """
     given = jax.eval_shape(functools.partial(attention_specs.inputs, spec))
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
@@ -222,7 +225,9 @@ def _attention(spec, direction: str):
 
 
 def _prologue_cases() -> dict:
-    """Returns the cases whose channels are a multiple of 128, so that they fill the lanes."""
+    """Returns {name: spec} of workloads whose channels are a multiple of 128, the lanes of a
+    register, because the kernel takes no others.
+    """
     SPECS = prologue_specs.SPECS
     cases = {name: SPECS[name] for name in ("wan_704_quarter", "wan_704_latent")}
     return cases | {"unpadded": dataclasses.replace(SPECS["wan_704_quarter"], P=0)}
@@ -249,8 +254,8 @@ def _positions(spec) -> int:
 
 
 # Operation -> (function that returns its cases by name; function of a spec and a direction that
-# returns the function to compile and its arguments; number of units of a spec; whether bundles
-# count cycles).
+# returns the function to compile and its arguments; function that returns the number of units of a
+# spec, sites or positions, by which figures are divided; whether bundles count cycles).
 OPS = {
     "temporal_attention": (_attention_cases, _attention, _sites, True),
     "conv_prologue": (_prologue_cases, _prologue, _positions, False),
@@ -295,7 +300,7 @@ def predict(case: str, direction: str, generation: str, op: str = "temporal_atte
 
 
 def row(op: str, case: str, direction: str, generation: str) -> str:
-    """Returns one line of the table of this module, for one compiled kernel.
+    """Compiles one kernel and returns its line of the table that this module prints.
 
     Args:
         op: name of the operation.

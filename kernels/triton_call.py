@@ -8,8 +8,7 @@ bridges:
     legacy   `triton_kernel_call`, the plugin's untyped custom call. Each call splits the CUDA graph
              around it.
     torch    Triton's own launcher, on PyTorch tensors that share memory with the arrays. It works
-             outside `jax.jit` only, and separates a fault of the kernel from one of its custom
-             call.
+             outside `jax.jit` only. It tells a fault of the kernel from a fault of the custom call.
 
 `default_bridge` is "ffi" if the plugin registers it, else "legacy". `use_bridge` selects
 another.
@@ -56,12 +55,13 @@ _bridge: ContextVar[str | None] = setting("triton_bridge", None)
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """A Triton kernel with everything that its machine code depends on.
+    """A Triton kernel with everything that its machine code and its launch depend on.
 
-    The kernel's parameters are its inputs, its results and its constants, in this order.
+    The kernel's parameters are pointers to its inputs, pointers to its results and its constants,
+    in this order.
 
     Attributes:
-        kernel: a function under @triton.jit.
+        kernel: a function decorated by @triton.jit.
         inputs: shapes and dtypes of the input arrays.
         results: shapes and dtypes of the output arrays.
         programs: number of program instances of the one-dimensional grid.
@@ -70,7 +70,7 @@ class Launch:
         num_stages: stages of software pipelining. Default 2.
     """
 
-    kernel: Any  # a function under @triton.jit
+    kernel: Any
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     results: tuple[jax.ShapeDtypeStruct, ...]
     programs: int
@@ -79,7 +79,9 @@ class Launch:
     num_stages: int = 2
 
     def __call__(self, *arrays: jax.Array) -> list[jax.Array]:
-        """Runs the kernel on arrays shaped as `inputs`; returns arrays shaped as `results`."""
+        """Runs the kernel on arrays with the shapes and dtypes of `inputs`. Returns arrays with
+        those of `results`.
+        """
         for array, expected in zip(arrays, self.inputs, strict=True):
             given = (array.shape, array.dtype)
             assert given == (expected.shape, expected.dtype), (self.kernel, array, expected)
@@ -91,7 +93,7 @@ class Launch:
 
 
 def cdiv(a: int, b: int) -> int:
-    """Returns a / b, rounded up. `triton.cdiv` is typed for values known at compilation."""
+    """Returns a / b, rounded up. (The types of `triton.cdiv` allow compile-time constants only.)"""
     return -(-a // b)
 
 
@@ -101,7 +103,9 @@ def interpreting() -> bool:
 
 
 def check_runnable() -> None:
-    """Raises `Unsupported` if Triton kernels cannot run: no NVIDIA GPU, or no CUDA plugin."""
+    """Raises `Unsupported` if Triton kernels cannot run: without an NVIDIA GPU of compute
+    capability 8.0 or later, or without JAX's CUDA plugin. In Triton's interpreter they always run.
+    """
     if interpreting():
         return
     device = target.current()
@@ -181,7 +185,9 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
 
 
 def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
-    """Launches the kernel immediately, on tensors that share the arrays' memory."""
+    """Launches the kernel immediately, on PyTorch tensors that share the arrays' memory, and waits
+    for it. Raises `Unsupported` inside `jax.jit`.
+    """
     import torch  # may be absent; one of several bridges
 
     if any(isinstance(array, jax.core.Tracer) for array in arrays):
@@ -200,7 +206,9 @@ def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
 
 @functools.cache
 def _find_assembler() -> None:
-    """Lets JAX's plugin find ptxas: if PATH has none, appends CUDA's and Triton's own folders."""
+    """Lets JAX's plugin find the assembler ptxas: if no folder of PATH has one, appends those of
+    CUDA and of Triton to PATH.
+    """
     if shutil.which("ptxas") is None:
         folders = ["/usr/local/cuda/bin", str(_nvidia_tools())]
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
@@ -216,10 +224,18 @@ def _nvidia_tools() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class _Key:
-    """A hashable key of everything that a launch's machine code depends on."""
+    """A hashable key of everything that a launch's machine code depends on.
+
+    Attributes:
+        kernel: a function decorated by @triton.jit.
+        pointers: Triton's types of the inputs and results, such as "*bf16".
+        constants: names and values of the `tl.constexpr` parameters.
+        options: names and values of `num_warps` and `num_stages`.
+        capability: compute capability of the GPU times ten.
+    """
 
     kernel: Any
-    pointers: tuple[str, ...]  # Triton's types of the array parameters
+    pointers: tuple[str, ...]
     constants: tuple[tuple[str, Any], ...]
     options: tuple[tuple[str, int], ...]
     capability: int
@@ -281,9 +297,9 @@ class Resources:
     """The resources of a compiled kernel, and its PTX.
 
     Attributes:
-        registers: registers of a thread.
-        spilled: local memory of a thread, in bytes.
-        shared: shared memory of a program, in bytes.
+        registers: number of registers of a thread.
+        spilled: bytes of local memory of a thread, to which registers are spilled.
+        shared: bytes of shared memory of a program.
         ptx: the PTX text.
     """
 
@@ -294,13 +310,15 @@ class Resources:
 
 
 def compile_for(launch: Launch, capability: int) -> Resources:
-    """Compiles a launch for an NVIDIA GPU, which may be absent.
+    """Compiles a launch for an NVIDIA GPU, which may be absent, and returns its resources.
 
     TRITON_INTERPRET must be unset.
 
     Args:
         launch: the launch to compile.
-        capability: compute capability times ten, for example 90 for an H100 or H200.
+        capability: compute capability of the GPU times ten, for example 90 for an H100 or H200.
+    Raises:
+        Unsupported: this release of Triton has another number of hidden parameters.
     """
     compiled = _compile(_Key.of(launch, capability))
     registers, spilled = _usage(compiled.asm["cubin"])
@@ -308,7 +326,9 @@ def compile_for(launch: Launch, capability: int) -> Resources:
 
 
 def _usage(cubin: bytes) -> tuple[int, int]:
-    """Returns registers and local memory (bytes) of a single-kernel binary, from cuobjdump."""
+    """Returns the registers and the bytes of local memory of a thread, as NVIDIA's cuobjdump reads
+    them from the binary `cubin` of a single kernel.
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

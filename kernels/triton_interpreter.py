@@ -1,9 +1,9 @@
 """Runs Triton kernels in Triton's interpreter: on any machine, without a GPU, slowly.
 
 The interpreter is selected by TRITON_INTERPRET=1, set before triton is imported. This module
-works around two of its properties. It takes PyTorch tensors but calls only a few of their
-methods; `_Tensor` provides those. Its `tl.dot` multiplies the bit patterns of bfloat16
-numbers, so bfloat16 arrays are passed as float32.
+works around two of the interpreter's properties. First, it expects PyTorch tensors; it calls only
+a few of their methods, which `_Tensor` provides for NumPy arrays. Second, its `tl.dot` multiplies
+the bit patterns of bfloat16 numbers, so bfloat16 arrays are passed as float32.
 """
 
 import threading
@@ -19,7 +19,7 @@ TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int32": "i32
 class _Tensor:
     """A NumPy array with the few methods of a PyTorch tensor that the interpreter calls.
 
-    Copying is a no-op: the interpreter works on the array's own memory.
+    Methods that copy do nothing, because the interpreter is to work on the array's own memory.
     """
 
     def __init__(self, array: np.ndarray):
@@ -57,9 +57,11 @@ GUARD = 1 << 20  # bytes before and after every array
 
 
 def _guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Copies an array between two guards; returns the copy and the whole buffer.
+    """Copies an array into a buffer, between two guards of GUARD bytes. Returns the copy and the
+    whole buffer.
 
-    An out-of-bounds write then changes a guard instead of the process's other memory.
+    An out-of-bounds write of a kernel changes a guard instead of other memory of the process, and
+    is detected (`_unhurt`).
     """
     memory = np.full(array.nbytes + 2 * GUARD, 0x5A, np.uint8)
     copy = memory[GUARD : GUARD + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -76,10 +78,13 @@ _one_at_a_time = threading.Lock()
 
 
 def interpret(launch, *arrays: jax.Array) -> list[jax.Array]:
-    """Runs a `triton_call.Launch` on the CPU in NumPy, one program after another. Returns its
-    results.
+    """Runs a kernel on the CPU in NumPy, one program after another, and returns its results.
 
-    An out-of-bounds write fills all results with NaN. arrays are the inputs of the launch.
+    If the kernel writes out of bounds, all results are filled with NaN.
+
+    Args:
+        launch: a `triton_call.Launch`.
+        arrays: the inputs of the launch.
     """
 
     def widened(dtype):

@@ -1,11 +1,12 @@
-"""Tuned launch parameters: a JSON file for each device overrides an operation's heuristic.
+"""Tuned launch parameters of kernels: a JSON file for each operation and device overrides the
+defaults, which a heuristic computes from the shapes of a call.
 
     {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64},
     "use": {"num_warps": 4}}, ...]}
 
-`where` names fields of the operation's spec. The first entry whose fields all match supplies
-the parameters in `use`. Files are in `kernels/tuned/<op>/<device>.json`. `use` selects another
-file, and `trial` sets the parameters directly.
+`where` holds fields of the operation's spec, the description of a call. The first entry whose
+fields all match supplies the parameters in `use`. Files are in `kernels/tuned/<op>/<device>.json`.
+The function `use` selects another file, and `trial` sets the parameters directly.
 """
 
 import contextlib
@@ -25,10 +26,10 @@ settings.watch(lambda: sorted(_chosen.items()))
 
 
 def use(path: str | Path) -> None:
-    """Uses the tuning file `path` for the operation that it names, in this process.
+    """Uses the tuning file `path` for the operation that it names, until this process ends.
 
     Raises:
-        ValueError: the file was tuned on another device.
+        ValueError: the file is no tuning file, or was tuned on another device.
     """
     content = _read(Path(path))
     here = target.current()
@@ -42,8 +43,8 @@ def use(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Context manager: gives all calls of the operation `op` these launch parameters, in place of
-    any tuning file.
+    """Context manager: gives all calls of the operation `op` the launch parameters `parameters`,
+    {name: value}, in place of those of any tuning file.
 
     Trace inside the context. Do not jit a function that was already traced outside it: JAX would
     reuse that trace.
@@ -56,15 +57,16 @@ def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def parameters(op: str, heuristic: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """Returns the launch parameters of a call: the heuristic's, overridden by the tuning file.
+    """Returns the launch parameters of a call, {name: value}: those of the heuristic, overridden by
+    `trial` or else by the tuning file of this device.
 
     Args:
         op: the operation's name.
-        heuristic: default parameters by name.
+        heuristic: default parameters, {name: value}.
         fields: fields of the call's spec, matched against the `where` of the file's entries.
 
     Raises:
-        ValueError: the file or trial has a parameter that is not in `heuristic`.
+        ValueError: the file or the trial has a parameter that is not in `heuristic`.
     """
     if op in _trial.get():
         return _replaced(heuristic, _trial.get()[op], op, "trial")

@@ -1,7 +1,7 @@
 """Runs a command: `python -m sora_jax sample --prompt="a red ball"`, or `sora-jax sample ...`.
 
-Without a command it lists all. In a checkout the commands are modules of `experiments`, in an
-installed wheel of `sora_jax.experiments`.
+Without a command it lists all commands. They are the modules of `experiments` in a checkout, and of
+`sora_jax.experiments` in an installed wheel.
 """
 
 import importlib.util
@@ -13,7 +13,9 @@ from sora_jax.config import nearest
 
 
 def main() -> None:
-    """Replaces this process by the command that the first argument names, with the others."""
+    """Replaces this process by the command that the first argument names, and passes it the other
+    arguments. Exits with status 2 if there is no such command.
+    """
     package = "experiments"
     if importlib.util.find_spec("sora_jax.experiments"):
         package = "sora_jax.experiments"

@@ -1,6 +1,6 @@
 """Command-line runner: flags, --help, --version, --import, and exit statuses.
 
-    status 0      success; --help; `Preempted`
+    status 0      success; --help; `Preempted` (SIGTERM stopped a run, with all work saved)
            2      `UserError`, an invalid flag, a full disk or an absent platform: one line on
                   stderr, no traceback
            130    Ctrl-C: one line, the interrupted code's own message if it has one
@@ -58,9 +58,10 @@ RENAMED = {
 
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
-    """Runs an absl `main` and exits the process: with status 0, or for example 2 after a UserError.
+    """Runs `main`, the function of a command, after parsing the flags, and exits the process.
 
-    The module's docstring lists the statuses.
+    The exit status is the integer that `main` returns, 0 for None, or one of those that the
+    module's docstring lists. `main` is called with [name of the program]: commands read flags only.
     """
 
     prepare_streams()
@@ -122,8 +123,8 @@ def piped() -> Iterator[None]:
 
 
 def message(error: UserError) -> str:
-    """Returns the text of an error, prefixed with the flag whose value is wrong, if the error names
-    its field.
+    """Returns the text of an error. If its `field` is the name of a flag, that flag comes first:
+    "--NAME: TEXT".
     """
     known = error.field is not None and error.field in flags.FLAGS
     return f"--{error.field}: {error}" if known else str(error)
@@ -151,7 +152,11 @@ def _silence() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags. An invalid flag ends the process with a one-line error."""
+    """Parses the flags of `argv` and returns the rest: the name of the program alone.
+
+    --help and --version print and exit with status 0. An invalid flag ends the process with a
+    one-line error and status 2.
+    """
     try:
         if {"--version", "-version"} & set(argv[1:]):
             versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
@@ -194,9 +199,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _with_flag_files(argv: Sequence[str], above: tuple[str, ...] = ()) -> list[str]:
-    """Returns argv with the lines of each --flagfile=FILE in its place.
+    """Returns argv with each --flagfile=FILE replaced by the flags in that file.
 
-    As in absl, a line holds one flag, and lines that begin with # or // are comments.
+    As in absl, a line of a file holds one flag, and lines that begin with # or // are comments. A
+    file may include others; `above` are the paths of those that include this one, so that a circle
+    raises UserError.
     """
     result = list(argv)
     for first, end, file in reversed(_given(argv, "flagfile")):
@@ -210,7 +217,9 @@ def _with_flag_files(argv: Sequence[str], above: tuple[str, ...] = ()) -> list[s
 
 
 def _renamed(argv: Sequence[str]) -> list[str]:
-    """Returns argv with current names in place of former ones, after a note for each."""
+    """Returns argv with the current names of flags in place of former ones (RENAMED), and prints a
+    note on stderr for each.
+    """
     argv = list(argv)
     for old, new in RENAMED.items():
         found = _given(argv, old)
@@ -222,7 +231,9 @@ def _renamed(argv: Sequence[str]) -> list[str]:
 
 
 def _at_home(arg: str) -> str:
-    """Returns --name=~/path with the home folder in place of ~; other arguments unchanged."""
+    """Returns the argument --name=~/path with the home folder in place of ~, and any other argument
+    unchanged.
+    """
     flag, equals, value = arg.partition("=")
     if flag.startswith("-") and equals and (value == "~" or value.startswith("~/")):
         return f"{flag}={os.path.expanduser(value)}"
@@ -231,7 +242,7 @@ def _at_home(arg: str) -> str:
 
 def _check_values() -> None:
     """Raises UserError if the value of a flag, or of a key of --config, is NaN or infinite, or if
-    that of a key is an empty list, in whose place a default would be taken.
+    a key's value is an empty list, for which a default would silently be used.
     """
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
@@ -249,9 +260,11 @@ def import_flags() -> list[str]:
 
 
 def _imported(argv: list[str]) -> list[str]:
-    """Imports the --import modules first, because they may register configurations.
+    """Imports the modules of --import, which may register configurations. Returns `argv` with
+    --config=NAME of a registered one replaced by --config=registered_config.py:NAME.
 
-    Returns argv with a registered configuration's name replaced by its file.
+    Raises:
+        UserError: a module cannot be imported, or the configuration fails or is unknown.
     """
     for _, _, module in _given(argv, "import"):
         load_module(module)
@@ -290,9 +303,10 @@ def _config_flag(argv: Sequence[str]) -> str | None:
 
 
 def _unknown_key(argv: Sequence[str], error: Exception) -> str | None:
-    """Returns the message for a key that the config file lacks, parsed from ml_collections' error.
+    """Returns the message for a key that the config file lacks, or for a file without get_config().
 
-    Returns None if the error has another cause.
+    Both are recognised by the text of ml_collections' error. Returns None if the error has another
+    cause.
     """
     close = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))
     key = close[2] if close else str(error).strip("\\\"'")
@@ -310,7 +324,7 @@ def _help(argv: Sequence[str]) -> str:
     """Returns the help text of the running command.
 
     Args:
-        argv: as given on the command line, without --help.
+        argv: the arguments of the command line, without --help.
     Raises:
         UserError: the config file cannot be read.
     """

@@ -1,5 +1,7 @@
-"""The `Clip` type: video frames with audio samples. Worlds render clips, pipelines return them and
-oracles read them.
+"""The `Clip` type: video frames with audio samples.
+
+Synthetic worlds render clips, pipelines generate them, and oracles (programs that measure clips)
+read them.
 """
 
 import base64
@@ -51,7 +53,8 @@ class Clip:
         the path.
 
         Raises:
-            UserError: the file cannot be written, or PyAV is missing.
+            UserError: the path does not end in .mp4, the file cannot be written, or PyAV is
+                missing.
         """
         if Path(path).suffix.lower() != ".mp4":
             raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")

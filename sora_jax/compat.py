@@ -18,8 +18,8 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
             $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
             ~/.cache/sora_jax/jax.
     Returns:
-        The folder, or None if it cannot be written or there is no home. A note on stderr then says
-        so, and programs are compiled in every process.
+        The folder, or None if it cannot be written or there is no home folder. In that case a note
+        on stderr says so, and programs are compiled in every process.
     """
     given = path or jax.config.values["jax_compilation_cache_dir"]
     given = given or os.environ.get("JAX_COMPILATION_CACHE_DIR")
@@ -67,10 +67,10 @@ def check_platform() -> None:
 
 
 def platform_error() -> UserError | None:
-    """Initialises JAX's devices; returns the error for a user if that fails, else None.
+    """Initialises JAX's devices. Returns None, or the error to show the user if that fails.
 
-    JAX raises RuntimeError, or AssertionError without a text, from wherever a device is first
-    needed.
+    Without this call, JAX raises RuntimeError, or AssertionError without a text, at the place where
+    a device is first needed.
     """
     try:
         jax.devices()
@@ -105,9 +105,10 @@ def orbax_v1() -> Any:
 
 
 def shard_map_axes(params: dict) -> frozenset[str]:
-    """Returns the mesh axes over which a `shard_map` equation of a jaxpr splits its work.
+    """Returns the names of the mesh axes over which a `shard_map` equation of a jaxpr splits its
+    work.
 
-    params are those of the equation. Newer JAX versions name the axes `newly_manual_axes`, older
-    ones `manual_axes`.
+    `params` is the dictionary of the equation's parameters. It holds the axes as
+    `newly_manual_axes` in newer JAX versions, and as `manual_axes` in older ones.
     """
     return params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"]

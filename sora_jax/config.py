@@ -35,12 +35,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def within(values: Any, interval: str, *names: str) -> None:
-    """Checks that fields are numbers in an interval; None passes.
+    """Checks that fields of an object are numbers in an interval. A field that is None passes.
 
     Args:
         values: the object whose fields are checked.
-        interval: such as "[0, 1)" or "(0, inf)".
-        names: the fields.
+        interval: two bounds, such as "[0, 1)" or "(0, inf)"; a square bracket includes its bound.
+        names: names of the fields.
     Raises:
         ValueError: a field is outside, or NaN; the message names it.
     """
@@ -151,7 +151,9 @@ def _tuples(value: Any) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Returns the JSON form of a dataclass or mapping: nested dicts, lists, numbers, strings."""
+    """Returns the JSON form of a dataclass or a mapping: nested dicts, lists, numbers, strings,
+    booleans and None.
+    """
     values: Any = config
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         values = dataclasses.asdict(config)
@@ -170,8 +172,9 @@ def fingerprint(config: Any) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested mappings as one, with joined keys: {"a": {"b": 1}} -> {"a.b": 1}. Keys begin
-    with `prefix`.
+    """Returns nested mappings as one dict, with joined keys: {"a": {"b": 1}} -> {"a.b": 1}.
+
+    `prefix` is put before every key. Default "": none. An empty mapping stays a value.
     """
     flat = {}
     for key, value in values.items():
@@ -183,13 +186,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def completed(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Returns the JSON form of an older configuration with the fields that it lacks.
+    """Returns the JSON form of an older configuration, completed by the fields that were added to
+    its dataclass since.
 
-    They have their defaults: a field is only added with a default that changes nothing.
+    An added field gets its default. This keeps the meaning of the configuration, because fields are
+    added only with defaults that change nothing.
 
     Args:
         values: the older configuration as a mapping.
-        config: a dataclass of today, with the same nested dataclasses.
+        config: a current instance of the dataclass. Its fields that are dataclasses, or tuples of
+            dataclasses, are completed too.
     """
     result = to_dict(values)
     for field in dataclasses.fields(config):

@@ -2,8 +2,9 @@
 marked.
 
 A sheet reads like text. Each line holds up to FRAMES_ON_A_LINE frames, with their audio below
-on the same time axis in seconds. Beyond MAX_LINES full lines, or one for LINE_SECONDS if those are
-more, only every third, fifth, ... frame is shown; the audio is always complete.
+them on the same time axis in seconds. A sheet has at most MAX_LINES lines, or one for every
+LINE_SECONDS of the clip if those are more. Where that is too few for all frames, only every third,
+fifth, ... frame is shown. The audio is always complete.
 """
 
 import itertools
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
-LINE_SECONDS = 30  # of a long clip: impacts closer than 0.1 s can still be told apart
-LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right margin
-# Colour, line style, marker and marker height, in drawing order. They stay distinguishable for
-# colour-blind readers, and where two marks coincide.
+# Longest duration of a line of a long clip: impacts 0.1 s apart can still be told apart.
+LINE_SECONDS = 30
+LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right margin in inches
+# Impacts heard in the audio and seen in the video -> colour, line style, marker and height of the
+# marker in [0, 1] of its axes, in drawing order. They stay distinguishable for colour-blind
+# readers, and where two marks coincide.
 MARKS = {"heard": ("#f57c00", "solid", "v", 0.25), "seen": ("#1a9fd9", (0, (3, 3)), "^", 0.75)}
 GREY = "#444444"
 # Inches: title above the first line; time axis below each line; frame times above each line.
@@ -47,8 +50,8 @@ def log_mel(
     """Returns the log-mel spectrogram of audio for display.
 
     Args:
-        samples: [S], mono.
-        sample_rate: Hz. Default 16,000.
+        samples: mono audio, [S].
+        sample_rate: samples per second. Default 16,000.
         bands: number of mel bands. Default 64.
         window: length of the Hann window in samples. Default 512.
         hop: samples per column. Default HOP.
@@ -82,11 +85,11 @@ def contact_sheet(
         path: the png file, written atomically.
         clip: the clip. The waveform is scaled to its loudest sample, and its axis is in dBFS (dB
             below full scale). Without samples the sheet shows frames only.
-        title: heading of the sheet.
+        title: heading of the sheet. Default "": none.
         seen, heard: times in seconds of the impacts detected in the video and in the audio, marked
             on the time axis. Default None: no detection was run.
-        cuts: times in seconds at which a new shot starts, each drawn as a rule. Default: (), one
-            shot.
+        cuts: times in seconds at which a new shot starts, each drawn as a vertical line. Default
+            (): one shot.
     Raises:
         UserError: the file cannot be written.
     """
@@ -143,7 +146,7 @@ def contact_sheet(
 
 
 def _draw_head(sheet: "Figure", title: str, marks: Mapping[str, Sequence[float]]) -> None:
-    """Draws the title and the legend of the marks."""
+    """Draws the title, and a legend with the number of marks: {"heard" or "seen": times in s}."""
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.lines import Line2D
 
@@ -178,6 +181,8 @@ def _axes(
         rows: heights of the axes in inches.
         top: inches from the sheet's upper edge to the first axes.
         seconds: start and end of the time axis.
+    Returns:
+        The axes, from the uppermost to the lowest.
     """
     high, wide = sheet.get_figheight(), sheet.get_figwidth()
     axes, bottom = [], high - top
@@ -235,7 +240,9 @@ def _draw_symbols(axis: "Axes", marks: Mapping[str, Sequence[float]]) -> None:
 
 
 def _draw_waveform(axis: "Axes", samples: np.ndarray, sample_rate: int) -> None:
-    """Draws the waveform, with ticks at zero and at the largest multiple of 6 dBFS it reaches."""
+    """Draws the waveform of samples [S], with ticks at zero and at the largest multiple of 6 dBFS
+    that it reaches.
+    """
     low, high = axis.get_xlim()
     loudest = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
     first, end = max(0, int(low * sample_rate)), math.ceil(high * sample_rate)

@@ -13,13 +13,13 @@ from pathlib import Path
 import jax
 
 ROOT = Path(__file__).parents[1]
-# An installed wheel holds the other packages inside this one (setup.py).
+# True in a checkout: an installed wheel holds the other packages inside this one (setup.py).
 CHECKOUT = not Path(__file__).with_name("kernels").is_dir()
 PACKAGES = ("jax", "jaxlib", "numpy")
 
 
 def hardware() -> str:
-    """Returns the devices of this process: "2 CPU cores", or "8 x TPU v5e"."""
+    """Returns JAX's devices as text: "2 CPU cores", or "8 x TPU v5e" (over all processes)."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -63,7 +63,7 @@ def _sources_digest() -> str:
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Returns the versions of those `packages` that are installed."""
+    """Returns {package: version} of those `packages` that are installed. Default: PACKAGES."""
     found = {}
     for name in packages:
         try:
@@ -74,8 +74,8 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def record() -> dict[str, object]:
-    """Returns the provenance of a measurement to store with its results, as JSON values: hardware,
-    commit, versions, command.
+    """Returns the provenance of a measurement to store with its results, as JSON values: "command",
+    "hardware", "commit", "versions" and "date" (of today).
     """
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),

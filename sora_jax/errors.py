@@ -18,10 +18,11 @@ class UserError(Exception):
             rather than flags, because notebooks and servers show it too.
         field: the invalid field of the request or setting; None if no single field is wrong.
             Commands add the flag of that name.
-        code: a machine-readable category: "invalid" (default), "not_found", ...
+        code: a machine-readable category: "invalid" (default), "not_found", "storage", ...
 
-    The text of the error is `message`, followed by `override`: a setting of Python and of commands,
-    though not of the server, that accepts the request as it is.
+    `str(error)` is `message`, followed by ", or set OVERRIDE" if the argument `override` is given:
+    a setting that accepts the request as it is. Python and commands have that setting; the HTTP
+    server has not, and shows `message` alone.
     """
 
     def __init__(
@@ -52,5 +53,5 @@ def expect(value: Any, kinds: type | tuple[type, ...], field: str, remedy: str) 
 class Preempted(KeyboardInterrupt):
     """The exception of a run that SIGTERM stopped, with all work saved.
 
-    The scheduler asked for the stop, so the exit status is 0.
+    The exit status is 0, because a cluster's scheduler asked for the stop.
     """

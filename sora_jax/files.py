@@ -1,11 +1,11 @@
 """Atomic file writes, and path checks before long-running work begins.
 
 `replacing` is the only way to write a file, and `write` is its short form. `check_input` and
-`check_output` check the flags of a command: without them a bad path would surface only after
-minutes of loading and compiling. `locked` keeps two processes from writing one folder.
+`check_output` check the paths in a command's flags: without them a bad path would surface only
+after minutes of loading and compiling. `locked` keeps two processes from writing one folder.
 
-Names are bytes on disk. Python shows bytes that are not UTF-8 as surrogates, which no encoder
-takes: `shown` escapes them for text, and `write` for JSON.
+Names of files are bytes on disk. Python shows bytes that are not UTF-8 as surrogate characters,
+which cannot be encoded again. `shown` therefore escapes them for text, and `write` for JSON.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from pathlib import Path
 from sora_jax.errors import UserError
 from sora_jax.text_files import read_text
 
-# errors of the disk and not of the code, which any write may meet
+# Error numbers of the disk (full, over quota, read-only, ...), which any write may raise.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 NAME_BYTES = 200  # of a file's name; file systems allow 255, and suffixes are added
-_partials = itertools.count()  # threads of one process may write one path
+_partials = itertools.count()  # numbers temporary files: threads may write to one path
 
 
 def user_path(path: str | os.PathLike) -> Path:
@@ -40,7 +40,9 @@ def shown(path: str | os.PathLike) -> str:
 
 
 def shortened(name: str, limit: int = NAME_BYTES) -> str:
-    """Returns a file's name in at most `limit` bytes; a longer one ends in a hash of the whole."""
+    """Returns a file's name, cut to at most `limit` bytes (default NAME_BYTES). A name that is cut
+    ends in a hash of the whole name.
+    """
     data = os.fsencode(name)
     if len(data) <= limit:
         return name
@@ -82,7 +84,7 @@ def locked(folder: Path, work: str) -> Iterator[None]:
 def disk_error(error: BaseException) -> OSError | None:
     """Returns an error of the disk (full, read-only, a quota, ...) as OSError; None for others.
 
-    Libraries in C++ raise other types, with the system's text in theirs.
+    Libraries in C++ raise other types; those are recognised by the system's text in their message.
     """
     if isinstance(error, OSError):
         return error if error.errno in DISK else None
@@ -91,7 +93,7 @@ def disk_error(error: BaseException) -> OSError | None:
 
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
-    """Returns the error for a path that cannot be written."""
+    """Returns the UserError for a path that cannot be written, with the system's reason."""
     return UserError(
         f"cannot write {path}: {error.strerror or error}; choose another folder or free some space",
         code="storage",
@@ -138,7 +140,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     r"""Writes content to the file `path` atomically, text as UTF-8: it appears whole or not at all.
 
-    Surrogates become \uXXXX: in JSON, the escape that reads back as the same name.
+    Surrogates, which stand for bytes of a name that are not UTF-8, become \uXXXX. In JSON, this
+    escape reads back as the same name. Raises UserError if the file cannot be written.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with replacing(path) as partial:
@@ -158,7 +161,11 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
 
 
 def numbered_lines(path: str | os.PathLike, what: str) -> list[tuple[int, str]]:
-    """Returns what `read_lines` does, each line with its number in the file, from 1."""
+    """Returns (number, line) of each non-empty line of a text file, stripped. Numbers count all
+    lines of the file, from 1.
+
+    The arguments and errors are those of `read_lines`.
+    """
     text = read_text(user_path(path))
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     lines = [(number, line) for number, line in lines if line]

@@ -9,8 +9,8 @@ backward pass.
 
 Only products count, as in published FLOP counts; elementwise work is excluded. Recomputation
 under `jax.checkpoint` appears in the jaxpr of a gradient and is counted, so count a model's
-own FLOPs without it. A `while_loop` has no known length, and a kernel may declare no cost,
-as those of Triton and cuDNN do. Both raise, because a silent zero would go unnoticed.
+own FLOPs without it. A `while_loop` has no known length, and some kernels declare no cost, for
+example those of Triton and cuDNN. Both raise, because a silent zero would go unnoticed.
 
 `stored_bytes` sums what the forward pass keeps for the backward pass. It is an upper bound,
 since a compiler may recompute cheap parts.
@@ -33,6 +33,7 @@ def count_flops(function: Callable, *args: Any, **kwargs: Any) -> int:
     Args:
         function: any traceable function.
         *args: arrays or `jax.ShapeDtypeStruct`s.
+        **kwargs: the same, by name.
     Raises:
         NotImplementedError: a while loop contains such products, or a kernel declares no cost.
     """
@@ -43,8 +44,9 @@ def jaxpr_flops(jaxpr: Jaxpr) -> int:
     """Returns the FLOPs of a jaxpr: those of its matrix products and convolutions, inner jaxprs
     included.
 
-    A scan counts its length, a conditional its most expensive branch, a kernel the cost it
-    declares.
+    The body of a scan counts once for each of its steps, a conditional as its most expensive
+    branch, and a kernel as the cost that it declares. The body of a `shard_map` counts for all
+    devices of the mesh. Raises NotImplementedError as `count_flops` does.
     """
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
@@ -83,8 +85,8 @@ def _equation_flops(equation: Any) -> int:
 
 
 def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
-    """Yields the jaxprs among an equation's parameters: the bodies of a jit, a checkpoint, a custom
-    derivative (its forward part) and so on.
+    """Yields the jaxprs among an equation's parameters `params`: the bodies of a jit, a checkpoint,
+    a custom derivative (its forward part) and so on.
     """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
@@ -95,8 +97,10 @@ def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
 
 
 def stored_bytes(function: Callable, params: Any, *args: Any) -> int:
-    """Returns the bytes that `function(params, *args)` computes and keeps for its gradient with
-    respect to `params`. The arguments themselves are not counted.
+    """Returns the bytes of the arrays that `function(params, *args)` computes and keeps for its
+    gradient with respect to `params`. The arguments themselves are not counted.
+
+    `params` and `args` may be arrays or `jax.ShapeDtypeStruct`s: nothing is computed.
     """
 
     def residuals(params: Any, *args: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Files of low-rank updates (LoRA) of a model's weights, and their use.
+"""Files of low-rank updates (LoRA) of a model's weights: saving, loading, merging.
 
-A file holds a and b of each updated kernel (`low_rank`, equation 1), the rows of new words, and the
-fingerprint of the weights that it updates: it is of use with no others.
+A kernel W is updated to W + a b (`low_rank`, equation 1). A file holds a and b of each updated
+kernel, the embedding's rows of new words, and the fingerprint (a hash) of the weights that it
+updates. It can be used with no other weights.
 """
 
 import dataclasses
@@ -20,7 +21,8 @@ from sora_jax.models import vocabulary
 from sora_jax.models.st_dit import STDiT, STDiTConfig
 
 KIND = "lora"
-# Of a card, what a file of updates repeats: it should stay small.
+# The fields of a model card (the metadata of weights) that a file of updates keeps. It has no loss
+# curve, so that it stays small.
 KEPT = ("data", "formats", "tokenizers", "words", "text_length", "steps", "hours", "hardware")
 
 
@@ -34,9 +36,12 @@ def save_lora(
 
     Args:
         path: the .safetensors file.
-        lora: what LoRA trains (`low_rank.begin`).
-        base: the weights that it updates.
-        metadata: the card of the run.
+        lora: the trained updates, {path of a kernel: {"a", "b"}}, and the rows of new words
+            under `low_rank.ROWS` (made by `training.adapt.begin`).
+        base: the weights that they update.
+        metadata: the model card of the run. Of its fields, KEPT are stored.
+    Raises:
+        UserError: an update is not finite or too large for float16, or the file cannot be written.
     """
     known = base.metadata.get("words", ())
     kept = {name: metadata[name] for name in KEPT if name in metadata and name != "words"}
@@ -49,14 +54,15 @@ def save_lora(
 def with_lora(base: weights_lib.Weights, path: str | os.PathLike) -> weights_lib.Weights:
     """Returns weights with the updates of a file merged into them, in float32.
 
-    The result has no fingerprint of its own yet, but that of the weights and of the file, joined.
+    The fingerprint of the result is "BASE+UPDATES", those of the weights and of the file. It gets
+    one of its own when it is saved.
 
     Args:
         base: weights of a model.
         path: the file of updates.
 
     Raises:
-        UserError: the file cannot be read, or is of other weights.
+        UserError: the file cannot be read, or its updates were trained on other weights.
     """
     loaded = weights_lib.load_weights(path, KIND)
     if loaded.config["base"] != base.fingerprint:
@@ -81,7 +87,10 @@ def with_lora(base: weights_lib.Weights, path: str | os.PathLike) -> weights_lib
 
 
 def _flat(params: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Returns nested dicts of arrays by path."""
+    """Returns nested dicts of arrays as one dict, {"blocks/0/kernel": array}.
+
+    `above` is put before every path. Default "": none.
+    """
     found: dict[str, Any] = {}
     for name, x in params.items():
         inner = _flat(x, f"{above}{name}/") if isinstance(x, Mapping) else {above + name: x}
@@ -92,7 +101,14 @@ def _flat(params: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def _card(
     card: Mapping[str, Any], lora: weights_lib.Weights, words: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Returns the card of merged weights: that of the base, with what the updates changed."""
+    """Returns the model card of merged weights: that of the base, with the fields that the updates
+    changed.
+
+    Args:
+        card: the model card of the base weights.
+        lora: the contents of the file of updates.
+        words: all words of the merged model, the new ones last.
+    """
     own = lora.metadata
     sets = [*weights_lib.data_of(card), *weights_lib.data_of(own)]
     named = {f"set_{i}": dict(one) for i, one in enumerate(sets) if one}
@@ -110,11 +126,14 @@ def _card(
 def load_model(
     path: str | os.PathLike | None = None, lora: str | os.PathLike | None = None
 ) -> tuple[STDiT, weights_lib.Weights]:
-    """Returns the model of a file of weights, and the weights, both with the updates of a file.
+    """Returns the diffusion transformer in a file of weights, and the weights, both with low-rank
+    updates merged into them.
 
     Args:
-        path: the weights. Default: the shipped `nano`.
-        lora: the updates. Default: none.
+        path: the file of weights. Default: the shipped `nano`.
+        lora: the file of updates. Default: none.
+    Raises:
+        UserError: a file cannot be read, or the updates were trained on other weights.
     """
     if lora is None:
         return weights_lib.load_model(path)
@@ -131,11 +150,11 @@ def merge(
 
     Args:
         lora: the file of updates.
-        output: the file to write.
-        weights: those that they update. Default: the shipped `nano`.
+        output: the .safetensors file to write.
+        weights: the file of the weights that they update. Default: the shipped `nano`.
 
     Raises:
-        UserError: a file cannot be read or written, or the updates are of other weights.
+        UserError: a file cannot be read or written, or the updates were trained on other weights.
     """
     source = weights_lib.shipped("nano") if weights is None else weights
     whole = with_lora(weights_lib.load_weights(source, "st_dit"), lora)

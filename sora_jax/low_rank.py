@@ -2,11 +2,17 @@
 
     W' = W + a b,    a [in, r],  b [r, out]                                                     (1)
 
-Equation (1) is LoRA (Hu et al., 2021, arXiv:2106.09685) with its scale in b. A stack of blocks has
-an a and a b for each block. The network runs with W', so every kernel and sharding of it serves
-LoRA too, and merged weights compute the same to the bit.
+W is the kernel of a linear layer, and r the rank of the update. Equation (1) is LoRA (Hu et al.,
+2021, arXiv:2106.09685) with its scale in b. Kernels of a stack of blocks have a leading axis, and
+so have their a and b. The network always runs with W'. Fused kernels and shardings of the model
+therefore serve LoRA too, and merged weights compute the same to the bit.
 
-Parameters of a run with LoRA are {"base": those of the model, "lora": {path: {"a", "b"}, ROWS}}.
+The parameters of a training run with LoRA are
+
+    {"base": the model's parameters,
+     "lora": {path of a kernel: {"a": a, "b": b}, "rows": [n, D]}}
+
+where "rows" is added to the embedding's rows of n new words, and is absent without new words.
 """
 
 from collections.abc import Mapping
@@ -19,16 +25,17 @@ import numpy as np
 from sora_jax.tree import flatten
 
 EMBEDDING = "text/embedding/embedding"
-ROWS = "rows"  # what is added to the rows of new words in the embedding
+ROWS = "rows"  # key of the updates of new words' rows in the embedding
 LORA = "lora"
 
 
 def merged(params: Any, first_row: int = 0) -> Any:
-    """Returns parameters of the model from those of a run: equation (1), or unchanged without LoRA.
+    """Returns the model's parameters with the updates of a run added: W + a b, equation (1).
 
     Args:
-        params: as `begin` returns them.
-        first_row: of the new words in the embedding. What is trained of their rows is added.
+        params: the parameters of a run (`training.adapt.begin`): {"base", "lora"} as above, or
+            those of the model alone, which are returned unchanged.
+        first_row: index of the first new word's row in the embedding. Default 0.
     """
     if not has_lora(params):
         return params
@@ -46,12 +53,16 @@ def merged(params: Any, first_row: int = 0) -> Any:
 
 
 def has_lora(params: Any) -> bool:
-    """Returns whether parameters of a run have low-rank updates beside the model's."""
+    """Returns whether the parameters of a run are {"base", "lora"}, with low-rank updates beside
+    the model's parameters.
+    """
     return isinstance(params, Mapping) and set(params) == {"base", LORA}
 
 
 def lora_tree(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what LoRA trains from the arrays of a file, by path: inverts `lora_arrays`."""
+    """Returns updates {path: {"a", "b"}, ROWS} from the arrays of a file, keyed "PATH/a", "PATH/b"
+    and ROWS. Inverts `lora_arrays`.
+    """
     found: dict[str, Any] = {}
     for name, x in arrays.items():
         path, _, part = name.rpartition("/")
@@ -63,7 +74,9 @@ def lora_tree(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lora_arrays(lora: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns what LoRA trains as arrays by path, for a file."""
+    """Returns updates {path: {"a", "b"}, ROWS} as the float32 arrays of a file, keyed "PATH/a",
+    "PATH/b" and ROWS.
+    """
     found: dict[str, np.ndarray] = {}
     for path, x in lora.items():
         parts = {path: x} if path == ROWS else {f"{path}/{part}": y for part, y in x.items()}

@@ -1,8 +1,8 @@
-"""The mel scale, and triangular bands that are evenly spaced on it.
+"""The mel scale of pitch, and triangular bands of frequencies that are evenly spaced on it.
 
-    m = 2595 log10(1 + f / 700)        f in Hz                                                   (1)
+    m = 2595 log10(1 + f / 700)        f in Hz, m in mel                                         (1)
 
-Source: O'Shaughnessy 1987.
+Source: O'Shaughnessy 1987, Speech Communication: Human and Machine.
 """
 
 import numpy as np
@@ -21,14 +21,14 @@ def to_hertz(mel: float | np.ndarray) -> np.ndarray:
 def bands(
     hertz: np.ndarray, low: float, high: float, count: int, narrowest: float = 0.0
 ) -> np.ndarray:
-    """Returns triangular filters as weights [count, bins], evenly spaced in mel.
+    """Returns triangular filters as weights [count, bins] with peaks of 1, evenly spaced in mel.
 
     Args:
-        hertz: frequencies of the bins in Hz, [bins].
-        low, high: range of the bands in Hz.
+        hertz: frequencies of the spectrum's bins in Hz, [bins].
+        low, high: lower edge of the lowest band and upper edge of the highest one, in Hz.
         count: number of bands.
-        narrowest: minimum width in Hz of each side of a triangle, so that a low band contains a
-            bin. Default 0.
+        narrowest: minimum width in Hz of each side of a triangle. If it is the distance between
+            neighbouring bins, every band contains a bin. Default 0.
     """
     edges = to_hertz(np.linspace(to_mel(low), to_mel(high), count + 2))
     below, middle, above = edges[:-2, None], edges[1:-1, None], edges[2:, None]

@@ -1,8 +1,8 @@
 """Video and audio: their rates, latent shapes and common clock.
 
-This file is the only source of the times of frames, samples and latents, all in seconds. With F
-frames at f frames/s, samples at 16 kHz, k frames per video latent (4 by default; 1 for PhyWorld)
-and 640 samples per audio latent:
+This file is the only source of the times of frames, samples and latents, all in seconds. A latent
+is one time step of a tokenizer's output. With frames at f frames/s, samples at 16 kHz, k frames
+per video latent (4 by default; 1 for PhyWorld) and 640 samples per audio latent:
 
     frame i      covers [i, i+1) / f,                 midpoint (i + 1/2) / f                     (1)
     latent 0     is frame 0 alone,                    midpoint 1 / (2f)                          (2)
@@ -13,8 +13,8 @@ A clip may have several shots with a cut between two. Equations (2) and (3) hold
 with its first frame as frame 0 and its start added to the times, so no latent spans a cut. Audio
 has no cuts.
 
-A frame shows the world at its midpoint (1), so audio and video have no mean offset. Times are
-float64 NumPy arrays, computed outside jit; models receive them as arrays.
+A frame shows the scene at the frame's midpoint (1), so audio and video have no mean offset. Times
+are float64 NumPy arrays, computed outside jit; models receive them as arrays.
 """
 
 import dataclasses
@@ -36,8 +36,9 @@ PIXELS_PER_LATENT = 8  # spatial compression of the video tokenizer
 VIDEO_CHANNELS = 16  # channels of a video latent
 AUDIO_CHANNELS = 64  # channels of an audio latent
 MAX_SIDE = 8192  # pixels
-MAX_FPS = 1000
-FITS = ("crop", "letterbox")  # ways to fit pictures of other proportions; the first is the default
+MAX_FPS = 1000  # frames per second
+# Ways to fit frames of another aspect ratio into a format; the first is the default.
+FITS = ("crop", "letterbox")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -53,11 +54,11 @@ class ClipFormat:
             float (29.97) becomes the nearest of these. Default 8.
         height, width: sides of a frame in pixels, even. Default 64.
         frames_per_latent: k, the temporal compression of the video tokenizer. Default 4.
-        shots: frames of each of several shots, each 1 + a multiple of frames_per_latent; `frames`
-            is their sum. Default (): the clip is one shot.
+        shots: number of frames of each of several shots, each 1 + a multiple of frames_per_latent;
+            `frames` is their sum. Default (): the clip is one shot.
 
     Raises:
-        ValueError: a field has none of these values.
+        ValueError: a field has a value that is not allowed above.
     """
 
     frames: int = 17
@@ -87,15 +88,17 @@ class ClipFormat:
         object.__setattr__(self, "fps", frame_rate(self.fps))
 
     def __repr__(self) -> str:
-        """As dataclasses write it, without `frames_per_latent`, which concerns latents only, and
-        without `shots` for one shot. Sets of clips are named by it.
+        """The format as text, "ClipFormat(frames=17, ...)", part of the names of data sets.
+
+        `frames_per_latent` is left out, since it does not change the clips, and so is `shots` if
+        the clip is one shot.
         """
         fields = ["frames", "fps", "height", "width"] + ["shots"] * bool(self.shots)
         values = self.to_dict() | {"shots": self.shots}
         return f"ClipFormat({', '.join(f'{name}={values[name]!r}' for name in fields)})"
 
     def __str__(self) -> str:
-        """A few words for messages, such as "17 frames of 64 x 64 at 8/s"."""
+        """The format in a few words, such as "17 frames of 64 x 64 at 8/s" (width x height)."""
         shots = f" in {len(self.shots)} shots" if self.shots else ""
         return f"{self.frames} frames of {self.width} x {self.height} at {self.fps}/s{shots}"
 
@@ -106,13 +109,13 @@ class ClipFormat:
 
     @property
     def samples(self) -> int:
-        """The number of audio samples: those of `seconds`, rounded."""
+        """The number of audio samples: `seconds` times SAMPLE_RATE, rounded."""
         return math.floor(Fraction(self.frames * SAMPLE_RATE) / self.fps + Fraction(1, 2))
 
     @property
     def size(self) -> int:
-        """The shorter side in pixels. Playhouse shows its view in the central square of this size,
-        and more of the world beside it.
+        """The shorter side in pixels. Playhouse, the synthetic world, shows the same view in the
+        central square of this size in every format, and more of the scene beside it.
         """
         return min(self.height, self.width)
 
@@ -133,7 +136,9 @@ class ClipFormat:
 
     @property
     def latent_sides(self) -> tuple[int, int]:
-        """The rows and columns of a video latent. Frames are padded to whole latents."""
+        """The rows and columns of a video latent: the sides of a frame divided by PIXELS_PER_LATENT
+        and rounded up, because frames are padded.
+        """
         return -(-self.height // PIXELS_PER_LATENT), -(-self.width // PIXELS_PER_LATENT)
 
     def changed(
@@ -146,10 +151,10 @@ class ClipFormat:
             width: in pixels. Default 0: unchanged.
             fps: frames per second; 29.97 is 30000/1001. Default 0: unchanged. Every shot keeps its
                 duration, to the nearest number of frames with whole latents.
-            seconds: duration, to the nearest with whole latents. Default 0: unchanged.
+            seconds: duration, changed to the nearest one with whole latents. Default 0: unchanged.
 
         Raises:
-            ValueError: a value cannot be, or `seconds` is given for a clip of several shots.
+            ValueError: a value is out of range, or `seconds` is given for a clip of several shots.
         """
         for name, value in (("fps", fps), ("seconds", seconds)):
             if not 0 <= value < math.inf:
@@ -181,11 +186,13 @@ class ClipFormat:
         return (np.arange(self.frames) + 0.5) / float(self.fps)
 
     def shot_starts(self) -> np.ndarray:
-        """Returns the starts of the shots, float64 [n] in seconds."""
+        """Returns the starts of the shots in seconds, float64 [number of shots]; [0] for one
+        shot.
+        """
         return np.cumsum((0, *self.shots[:-1])) / float(self.fps)
 
     def frame_shots(self) -> np.ndarray:
-        """Returns the number of the shot of each frame, from 0, int64 [F]."""
+        """Returns the index of the shot of each frame, from 0, int64 [F]."""
         shots = self.shots or (self.frames,)
         return np.repeat(np.arange(len(shots)), shots)
 
@@ -193,7 +200,7 @@ class ClipFormat:
         """Returns the midpoints of the latents in seconds of the clip, float64
         {"video": [T], "audio": [N]}.
 
-        Of a clip of several shots also the number of the shot of each latent, from 1:
+        For a clip of several shots, the result also has the number of each latent's shot, from 1:
         {"video_shots": [T], "audio_shots": [N]}.
         """
         k = self.frames_per_latent
@@ -209,7 +216,7 @@ class ClipFormat:
         return times
 
     def latent_shots(self) -> dict[str, np.ndarray]:
-        """Returns the number of the shot of each latent, from 0, int64 {"video": [T],
+        """Returns the index of the shot of each latent, from 0, int64 {"video": [T],
         "audio": [N]}.
 
         An audio latent belongs to the shot of its midpoint.
@@ -217,7 +224,9 @@ class ClipFormat:
         return self._latent_shots(self.latent_times()["audio"])
 
     def _latent_shots(self, audio: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns `latent_shots`, from the midpoints of the audio latents."""
+        """Returns the result of `latent_shots`, given the midpoints of the audio latents, [N] in
+        seconds.
+        """
         return {
             "video": np.repeat(np.arange(len(self.shot_latents)), self.shot_latents),
             "audio": np.searchsorted(self.shot_starts(), audio, side="right") - 1,
@@ -231,7 +240,9 @@ class ClipFormat:
         return {name: times[name] - starts[shots[name]] for name in shots}
 
     def to_dict(self) -> dict:
-        """Returns the fields as JSON values, without `shots` for one shot."""
+        """Returns the fields as JSON values: `fps` is an int or text such as "30000/1001". `shots`
+        is left out if the clip is one shot.
+        """
         fields = dataclasses.asdict(self)
         fields["fps"] = self.fps if isinstance(self.fps, int) else str(self.fps)
         shots = fields.pop("shots")
@@ -242,7 +253,7 @@ class ClipFormat:
         """Returns the format of `fields`, the result of `to_dict`.
 
         Raises:
-            ValueError: the values are not those of a format.
+            ValueError: a field is unknown, or a value is not allowed.
         """
         if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(cls)}):
             raise ValueError(f"a clip format has no {', '.join(unknown)}")
@@ -253,12 +264,12 @@ def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
     """Returns a frame rate in frames per second as an exact number: an int where it is whole, else
     a Fraction.
 
-    A float, or a text without "/", within 0.005 of a rate of television, n 1000/1001, becomes that
-    rate: 29.97 is 30000/1001. Any other becomes the nearest fraction with a denominator of at most
-    1001.
+    An int, a Fraction and a text with "/" are exact. Any other number that is not whole becomes a
+    television rate, n 1000/1001, if it is within 0.005 of one: 29.97 is 30000/1001. Otherwise it
+    becomes the nearest fraction with a denominator of at most 1001.
 
     Raises:
-        ValueError: it is no number above 0 and at most MAX_FPS.
+        ValueError: `fps` is not a number above 0 and at most MAX_FPS.
     """
     try:
         rate = Fraction(fps)
@@ -280,10 +291,13 @@ def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
 def nearest_frames(
     seconds: float, fps: int | Fraction, frames_per_latent: int = FRAMES_PER_LATENT
 ) -> int:
-    """Returns the number of frames with whole latents, 1 + k n, whose duration is nearest to
-    `seconds`.
+    """Returns the number of frames whose duration is nearest to `seconds`, among those that fill
+    whole latents: 1 + k n.
 
-    fps is in frames per second, and k is `frames_per_latent`.
+    Args:
+        seconds: duration.
+        fps: frames per second.
+        frames_per_latent: k. Default FRAMES_PER_LATENT.
     """
     k = frames_per_latent
     return 1 + k * max(0, round((seconds * float(fps) - 1) / k))
@@ -295,7 +309,7 @@ FORMATS["S"] = ClipFormat(frames=33, fps=16)
 # PhyWorld (Kang et al. 2024, arXiv:2411.02385) conditions on 3 frames and predicts 29, so each
 # frame has its own latent.
 FORMATS["phyworld"] = ClipFormat(frames=32, fps=10, frames_per_latent=1)
-# n shots of 2 s
+# Stories, clips with cuts: _n shots of 17 frames, about 2 s each.
 for _n in (2, 3, 4):
     FORMATS[f"story{_n}"] = ClipFormat(frames=17 * _n, fps=8, shots=(17,) * _n)
 FORMATS["XL"] = ClipFormat(frames=61, fps=16, height=512, width=512)

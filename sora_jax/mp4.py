@@ -24,8 +24,8 @@ AAC_BLOCK = 1024  # samples per aac block
 
 
 def check_arrays(clip: "Clip") -> None:
-    """Raises UserError unless the frames of a clip are [F, H, W, 3] and its samples [S], with valid
-    dtypes.
+    """Raises UserError unless the frames of a clip are [F, H, W, 3], uint8 or float, and its
+    samples None or float [S].
     """
     shape, dtype = np.shape(clip.frames), np.asarray(clip.frames).dtype
     if len(shape) != 4 or shape[-1] != 3 or not all(shape):
@@ -52,7 +52,9 @@ def _is_float(dtype: np.dtype) -> bool:
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """Returns frames of any shape, float in [0, 1] or uint8, as uint8."""
+    """Returns frames of any shape, float in [0, 1] or uint8, as uint8. Values outside [0, 1] are
+    clipped, and NaN becomes 0.
+    """
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
         return frames
@@ -73,8 +75,8 @@ def write_mp4(
         path: the file; missing folders are created.
         clip: the clip. Odd sides are padded to even ones by repeating the last row or column,
             because yuv420p needs even sides. Without samples the file has no audio track.
-        metadata: a mapping, saved as one JSON object in the file's comment; `read_metadata` reads
-            it. Values that are not strings are written as JSON.
+        metadata: a mapping with JSON values, saved as one JSON object in the file's comment;
+            `read_metadata` reads it. Default None: {}.
         crf: h264 quality, 0 (lossless) to 51. Small frames need a low value: at 12 (default) the
             halved colour resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
     Raises:
@@ -138,7 +140,14 @@ def _encode(
 
 
 def add_stream(container: OutputContainer, codec: str, **options: Any) -> Any:
-    """Adds a stream to a file. Raises UserError if this PyAV lacks the encoder."""
+    """Adds a stream to an open file and returns it. Raises UserError if this PyAV lacks the
+    encoder.
+
+    Args:
+        container: the file.
+        codec: name of the encoder, such as "libx264".
+        options: further arguments of `container.add_stream`, such as `rate`.
+    """
     try:
         return container.add_stream(codec, **options)
     except UnknownCodecError:
@@ -149,8 +158,8 @@ def add_stream(container: OutputContainer, codec: str, **options: Any) -> Any:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """Returns the metadata of a video file that `write_mp4` or `media.remux` saved; {} for a file
-    of another program.
+    """Returns the metadata that `write_mp4` or `media.remux` saved in a video file, as a dict; {}
+    for a file of another program.
 
     Raises:
         UserError: the file cannot be read.

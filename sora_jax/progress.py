@@ -1,5 +1,5 @@
-"""Progress bars with a reliable estimate of the remaining time, and timings of the parts of a
-job.
+"""Progress bars with a reliable estimate of the remaining time, and the seconds that each part of
+a job took.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ class Progress:
 
     @contextlib.contextmanager
     def job(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Context manager of one job with a progress bar. Yields a callback.
+        """Context manager: shows the progress bar of one job, called `label`.
 
-        Call it with (steps done, total steps) after every step, as `Pipeline.generate` does. label
-        names the job.
+        It yields a callback (steps done, total steps). Call that after every step of the sampler,
+        as `Pipeline.generate` does. After the last step the bar says "decoding ...".
         """
         wait = label if self._compiled else f"{label}: compiling ..."
         bar = tqdm(desc=wait, bar_format="{desc}", leave=False, file=self._file)
@@ -51,8 +51,12 @@ class Progress:
 
 
 class StepCount:
-    """A counter of the steps of a job that runs in several windows. It calls `report(done,
-    total)`.
+    """A callback that counts the steps of a job over several windows, parts of a long clip.
+
+    Attributes:
+        report: called with (steps done, `total`) after each step; None: not called.
+        total: number of steps of the whole job.
+        done: number of steps so far.
     """
 
     def __init__(self, report: Callable[[int, int], object] | None, total: int):
@@ -66,15 +70,19 @@ class StepCount:
 
 
 class Laps:
-    """A stopwatch: the seconds of each part of a job, in `laps`."""
+    """A stopwatch that starts when it is made.
+
+    Attributes:
+        laps: {name of a part of the job: seconds}.
+    """
 
     def __init__(self):
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Ends the part `name`, which began at the end of the previous part. Parts of one name add
-        up.
+        """Ends the part `name`, which began at the end of the previous part. The seconds of parts
+        with the same name are added.
         """
         now = time.perf_counter()
         self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 4)

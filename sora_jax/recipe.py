@@ -1,13 +1,15 @@
-"""Recipes: from nothing to scored weights, as stations that each run one command.
+"""Recipes: pipelines of commands, called stations, that lead from nothing to scored weights.
 
-A recipe is a Python file with `get_recipe() -> list[Station]`. Each station has a folder,
-WORKDIR/NAME. In its command, {folder} stands for that folder, {NAME} for what an earlier station
-made, and {workdir} for WORKDIR. WORKDIR/stations.json records of each station that has ended:
+A recipe is a Python file with `get_recipe() -> list[Station]`. Each station runs one command in a
+folder of its own, WORKDIR/NAME. In its command, {folder} stands for that folder, {NAME} for the
+output of the earlier station NAME, and {workdir} for WORKDIR. WORKDIR/stations.json is the record
+of the stations that have ended:
 
     {NAME: {"command", "inputs": {NAME: digest}, "output": digest, "seconds", "hardware", "commit"}}
 
-A recorded station is skipped if its command is the same, its inputs have the recorded digests and
-its output is there. The commands continue by themselves after a kill, so a recipe does too.
+A station is skipped if it is in the record, its command and the digests (hashes) of its inputs
+are the recorded ones, and its output exists. Each command continues after a kill, so a recipe
+that is started again does too.
 """
 
 import dataclasses
@@ -38,12 +40,12 @@ class Station:
     Attributes:
         name: names the station and its folder, in letters, digits and _.
         command: module and flags, such as ("experiments.train", "--workdir={folder}").
-        makes: the file or folder that later stations read as {NAME}, relative to the station's
-            folder. Default ".": that folder.
-        milestone: weights that a run wrote earlier and that are kept in the repository. A new run
-            goes on from them (--continue_from) if the file is there. Default "": none.
-        call: (the station's folder) -> anything, the work of a station that runs in this process.
-            Its `command` then only says what the work depends on. Default None: the command runs.
+        makes: the output, a file or folder that later stations read as {NAME}. The path is relative
+            to the station's folder. Default ".": that folder.
+        milestone: path of weights that an earlier run wrote and that are kept in the repository. A
+            new run continues from them (--continue_from) if the file exists. Default "": none.
+        call: a function of the station's folder, called in this process instead of the command. The
+            `command` then only states what the work depends on. Default None: the command runs.
     """
 
     name: str
@@ -54,17 +56,17 @@ class Station:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names of the stations whose results the command reads."""
+        """The names of the stations whose outputs the command reads, sorted."""
         found = {name for part in self.command for name in FIELD.findall(part)}
         return tuple(sorted(found - {"folder", "workdir"}))
 
 
 def read_recipe(path: str | os.PathLike) -> list[Station]:
-    """Returns the stations of a file.
+    """Returns the stations of a recipe file, in order.
 
     Raises:
-        UserError: the file does not exist, has no get_recipe() or fails, a name is given twice, or
-            a station reads one that does not stand before it.
+        UserError: the file does not exist, has no get_recipe() or fails, a name is invalid or
+            given twice, or a station reads the output of one that is not before it.
     """
     file = files.user_path(path)
     if not file.is_file() or file.suffix != ".py":
@@ -92,13 +94,19 @@ def read_recipe(path: str | os.PathLike) -> list[Station]:
 
 
 class Kitchen:
-    """A recipe in a folder: which stations are done, and the next one run."""
+    """Runs the stations of a recipe in one folder, and records which are done.
+
+    Attributes:
+        stations: the stations, in order.
+        workdir: the folder.
+        record: the contents of stations.json (see the module).
+    """
 
     def __init__(self, stations: Sequence[Station], workdir: str | os.PathLike) -> None:
-        """Opens a folder, which need not exist.
+        """Reads the record of the folder `workdir`, which need not exist.
 
         Raises:
-            UserError: its record cannot be read.
+            UserError: the record cannot be read.
         """
         self.stations, self.workdir = list(stations), files.user_path(workdir)
         self._path = self.workdir / STATIONS
@@ -109,14 +117,14 @@ class Kitchen:
             raise UserError(f"cannot read {self._path}: {error}; delete it") from None
 
     def output(self, name: str) -> Path:
-        """Returns the path of what a station makes."""
+        """Returns the path of the output of the station `name`."""
         (station,) = (one for one in self.stations if one.name == name)
         return self.workdir / name / station.makes
 
     def command(self, station: Station) -> list[str]:
-        """Returns the module and the flags of a station with its paths filled in.
+        """Returns the module and the flags of a station's command, with paths filled in.
 
-        A run that begins here goes on from the station's milestone, if that file exists.
+        If the station's folder is empty and its milestone exists, --continue_from is added.
         """
         folder = self.workdir / station.name
         paths = {name: str(self.output(name)) for name in station.reads}
@@ -128,7 +136,7 @@ class Kitchen:
         return command
 
     def is_done(self, station: Station) -> bool:
-        """Returns whether a station has ended with these inputs.
+        """Returns whether a station has ended, with the present inputs and command.
 
         Raises:
             UserError: it has ended with other inputs or another command.
@@ -149,10 +157,10 @@ class Kitchen:
         return True
 
     def run(self, station: Station) -> None:
-        """Runs a station's command, and records it when it has ended.
+        """Runs a station's command or calls its function, and records the station.
 
         Raises:
-            UserError: the command failed.
+            UserError: the command failed. Its seconds are recorded nevertheless.
         """
         command, begun = self.command(station), time.time()
         folder, status = self.workdir / station.name, 1
@@ -172,8 +180,10 @@ class Kitchen:
             )
 
     def _note(self, station: Station, seconds: float, done: bool) -> None:
-        """Writes the time of a station, and, if it is done, what it was made from."""
-        # attempts that were stopped count too
+        """Records the seconds of a station and, if it is done, the digests of its inputs and
+        output.
+        """
+        # The seconds of stopped attempts are added.
         seconds += self.record.get(station.name, {}).get("seconds", 0.0)
         entry: dict[str, Any] = {"command": list(station.command), "seconds": round(seconds, 2)}
         if done:
@@ -187,8 +197,8 @@ class Kitchen:
         files.write(self._path, json.dumps(self.record, indent=2) + "\n")
 
     def _digest(self, name: str) -> str:
-        """Returns 12 hex digits for what a station made: its contents, of a folder those of its
-        JSON files at the top.
+        """Returns 12 hex digits of a sha256 over the output of a station: the contents of a file,
+        or of the JSON files directly in a folder.
         """
         path, sha = self.output(name), hashlib.sha256()
         parts: Iterable[Path] = sorted(path.glob("*.json")) if path.is_dir() else [path]

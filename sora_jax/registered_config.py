@@ -1,6 +1,7 @@
-"""Config file that returns a registered configuration, for `config_flags`, which reads only files.
+"""Configuration file that returns a configuration registered in `registry.CONFIGS`.
 
-`cli` replaces --config=NAME by `registered_config.py:NAME`.
+The flag --config (of `ml_collections.config_flags`) reads only files. `cli` therefore replaces
+--config=NAME by --config=registered_config.py:NAME.
 """
 
 from ml_collections import ConfigDict
@@ -9,5 +10,7 @@ from sora_jax.registry import CONFIGS
 
 
 def get_config(name: str) -> ConfigDict:
-    """Returns the values of a registered configuration. Raises UserError for an unknown name."""
+    """Returns the values of the configuration registered as `name`. Raises UserError for an unknown
+    name.
+    """
     return ConfigDict(CONFIGS[name]())

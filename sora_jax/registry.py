@@ -9,9 +9,9 @@ them.
     @CONFIGS.register
     def my_run(): ...
 
-`load_module` imports a module that registers; every command calls it for its --import flags. A
-spawned process does not inherit registrations: it receives `user_modules()` and calls
-`load_modules`.
+`load_module` imports a user's module, which registers its classes and functions; every command
+calls it for its --import flags. A spawned process does not inherit registrations, so it is given
+the result of `user_modules()` and calls `load_modules` with it.
 """
 
 import importlib
@@ -38,11 +38,12 @@ class Registry(dict[str, T]):
     one.
 
     Args:
-        kind: a noun for the values, for messages.
-        protocol: a `typing.Protocol` whose members the values must have; None for functions.
-        values: initial values.
-        fault: a check of a value's members. It returns one line with the problem and the remedy, or
-            None for a sound value. Default: no check.
+        kind: a noun for the values, for error messages.
+        protocol: a `typing.Protocol` whose members the values must have. Default None: not checked,
+            for functions.
+        values: initial values, each added by `register`. Default: none.
+        fault: a function that checks a value. It returns one line with the problem and the remedy,
+            or None if the value is valid. Default None: no check.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Registry(dict[str, T]):
     def register(self, value: Any) -> Any:
         """Adds a value under its `name`, or a function under the function's name. Also a decorator.
 
-        A class is first instantiated without arguments. A definition that is executed again, as in
-        a notebook, replaces the earlier one.
+        A class is instantiated without arguments, and the instance is added. A definition that is
+        executed again, as in a notebook, replaces the earlier one.
 
         Returns:
             `value`, unchanged.
@@ -105,8 +106,8 @@ class Registry(dict[str, T]):
         return self._sources.get(name, ("__main__",))[0]
 
     def _place(self, module: str) -> str:
-        """Returns a module as messages name it: a file by its path, and for initial values the
-        module that made the registry.
+        """Returns the name of a module for error messages: the path of a file that `load_module`
+        loaded, else the dotted name. Initial values belong to the module that made the registry.
         """
         return self._module if module == __name__ else _FILES.get(module, module)
 
@@ -120,7 +121,9 @@ CONFIGS: Registry[Any] = Registry("configuration")
 
 
 def _members(protocol: type | None) -> list[str]:
-    """Returns the members that a Protocol declares: annotations, methods and properties."""
+    """Returns the names of the public members that a Protocol declares: annotations, methods and
+    properties. [] for None.
+    """
     if protocol is None:
         return []
     declared = [*inspect.get_annotations(protocol), *vars(protocol)]
@@ -162,10 +165,10 @@ def load_module(name: str) -> None:
 
 
 def user_modules() -> list[str]:
-    """Returns the modules outside this package that have registered something, in the form that
-    `load_module` takes.
+    """Returns the modules outside this package that have registered something, as dotted names or
+    paths of files, for `load_modules` in another process.
 
-    Cells of a notebook are excluded: no other process can load them.
+    Cells of a notebook are excluded, because no other process can load them.
     """
     found = {}
     for registry in filter(None, (reference() for reference in _REGISTRIES)):
@@ -176,7 +179,7 @@ def user_modules() -> list[str]:
 
 
 def load_modules(names: Iterable[str]) -> None:
-    """Imports modules or files that register something, each by `load_module`."""
+    """Imports modules by their dotted names, or files by their paths, each by `load_module`."""
     for name in names:
         load_module(name)
 
@@ -200,6 +203,6 @@ def _load_file(path: Path) -> None:
 
 
 def forget_file(path: str | Path) -> None:
-    """Makes `load_module` execute a file again that it has already loaded, given by its path."""
+    """Forgets that the file at `path` was loaded, so that `load_module` executes it again."""
     for name in [name for name, file in _FILES.items() if file == str(Path(path).resolve())]:
         del _FILES[name], sys.modules[name]

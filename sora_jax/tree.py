@@ -1,4 +1,4 @@
-"""Parameter paths: a tree of arrays as a flat dict."""
+"""Paths of parameters: a tree of arrays as a flat dict."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import jax
 
 
 def flatten(params: Any) -> dict[str, Any]:
-    """Returns the arrays of an nnx State, or of nested dicts, by path: {"blocks/0/kernel":
-    array}.
+    """Returns the leaves of an nnx State, or of nested dicts, by path: {"blocks/0/kernel": array}.
+    They are in the order of `jax.tree.leaves`.
     """
     flat = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:

@@ -2,11 +2,11 @@
 
 `docs/guides/notation.md` has the letters of equations too.
 
-    B  batch                          T  video latent frames (time)     N  audio latents
-    F  video frames                   H W  rows and columns of a latent, or of its grid of tokens
+    B  batch                          T  video latents (time)           N  audio latents
+    F  video frames                   H W  rows and columns: of a frame, a latent or its tokens
     C  channels                       S  sites: tokens of one frame, H * W (of audio: samples)
     D  width of a stream              h  attention heads                d  width of a head
-    L  words of a prompt (padded)     P  pooled tokens of a frame       K  balls of a scene
+    L  tokens of a prompt (padded)    P  pooled tokens of a frame       K  balls of a scene
 
 Latents, levels and times are dictionaries keyed by modality, "video" and "audio": see
 `sora_jax.modality`.
@@ -23,8 +23,10 @@ AnyArray = Array | np.ndarray
 Scalar = float | Num[AnyArray, ""]
 Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "audio": [B, N, C]}
 Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
-# {"video": [T], "audio": [N]}, in seconds, and perhaps "video_shots" and "audio_shots"
+# {"video": [T], "audio": [N]}, midpoints in seconds; for clips of several shots also "video_shots"
+# [T] and "audio_shots" [N], the number of each latent's shot, from 1
 Times = Mapping[str, Float[AnyArray, " _"]]
-# {"tokens": int32 [B, L], "mask": bool [B, L]}, and perhaps "shots" and "slots", int8 [B, L], and
-# "references", a dictionary of arrays [B, R, ...]
+# {"tokens": int32 [B, L], "mask": bool [B, L], True for words}. Optional: "shots" int8 [B, L], the
+# number of each word's shot; "slots" int8 [B, L], the number of the character that a word names;
+# "references", a dictionary of arrays [B, R, ...] of the R characters (`models.reference_encoder`)
 Prompts = Mapping[str, Any]

@@ -1,13 +1,15 @@
 """Weights on disk: a safetensors file that also holds its configuration and metadata.
 
 The header holds `kind` (the type of model), `config` (its dataclass as JSON), `metadata` (how
-it was trained) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the
-config as JSON with sorted keys, and the sorted names, dtypes, shapes and bytes of the tensors.
-A name is the path of the parameter in the model, joined by "/".
+it was trained, the model card) and `fingerprint`. The fingerprint is the first 12 hex digits of
+the sha256 over the kind, the config as JSON with sorted keys, and the sorted names, dtypes, shapes
+and bytes of the tensors. The name of a tensor is the path of its parameter in the model, joined by
+"/".
 
-One fingerprint identifies one function: it also covers config fields without a tensor of their
-own (`output`, `window`). It is verified on reading, so that a damaged file is rejected. It
-does not cover the metadata, which say where weights come from, not what they compute.
+Equal fingerprints mean the same function from inputs to outputs, so the fingerprint also covers
+fields of the config without a tensor of their own (`output`, `window`). It does not cover the
+metadata, which state the origin of the weights. The fingerprint is verified on reading, so that a
+damaged file is rejected.
 """
 
 import dataclasses
@@ -37,7 +39,7 @@ from sora_jax.tree import flatten
 
 M = TypeVar("M", bound=nnx.Module)
 
-# kind -> shipped file
+# kind of model -> name of its shipped file, for `shipped`
 KINDS = {
     "st_dit": "nano",
     "video_tokenizer": "video_tokenizer",
@@ -54,11 +56,11 @@ class Weights:
     """The contents of a weights file.
 
     Attributes:
-        params: a nested dict of float32 arrays, keyed by the names of the model's modules as
-            strings.
-        config: the model's dataclass as JSON values.
-        metadata: how the weights were made, as JSON values.
-        fingerprint: 12 hex digits that identify kind, config and numbers of the weights.
+        params: the parameters, a nested dict of arrays, keyed by the names of the model's modules.
+            Floating ones are float32.
+        config: the fields of the model's dataclass as JSON values.
+        metadata: the model card: how the weights were made, as JSON values.
+        fingerprint: 12 hex digits that identify kind, config and tensors.
     """
 
     params: dict[str, Any]
@@ -68,15 +70,18 @@ class Weights:
 
     @property
     def latents(self) -> str:
-        """Of a tokenizer, the fingerprint of the first one with the same latents: this one's, or
-        that whose decoder was trained further.
+        """For a tokenizer, the fingerprint that identifies its latent space. Tokenizers for which
+        it is equal can decode each other's latents.
+
+        It is the tokenizer's own fingerprint. If only its decoder was trained, starting from
+        another tokenizer, it is that of the other one.
         """
         return self.metadata.get("latents_of", self.fingerprint)
 
 
 def shipped(name: str) -> Path:
-    """Returns the path of a shipped weights file: "video_tokenizer", "audio_tokenizer" or
-    "nano".
+    """Returns the path of the shipped weights file called `name`: "video_tokenizer",
+    "audio_tokenizer" or "nano".
     """
     return Path(str(importlib.resources.files("sora_jax") / "shipped" / f"{name}.safetensors"))
 
@@ -90,8 +95,8 @@ def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.n
 
 
 def _stored_dtype(given: Any, asked: Any) -> Any:
-    """Returns the dtype to store: `asked` for floating arrays (None: unchanged). bfloat16 becomes
-    float32, because NumPy lacks it.
+    """Returns the dtype in which an array of dtype `given` is stored: `asked` if that is not None
+    and the array is floating, else its own. bfloat16 becomes float32, because NumPy lacks it.
     """
     if asked is not None and jnp.issubdtype(given, jnp.floating):
         return asked
@@ -110,10 +115,10 @@ def save_weights(
 
     Args:
         path: the .safetensors file.
-        kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
+        kind: "st_dit" (the diffusion transformer), "video_tokenizer", "audio_tokenizer" or "lora".
         params: `nnx.state(module, STORED)`, or nested dicts of arrays.
         config: the model's dataclass, or its dict.
-        metadata: JSON values: seed, steps, hardware, commands, curve.
+        metadata: the model card, JSON values: seed, steps, hardware, loss curve, ...
         dtype: dtype to store floating parameters in (np.float16 for shipping). Default None:
             unchanged. Reading always gives float32.
     Raises:
@@ -153,7 +158,8 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
 
     Args:
         path: the .safetensors file.
-        kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
+        kind: the kind that the file must have: "st_dit" (the diffusion transformer),
+            "video_tokenizer", "audio_tokenizer" or "lora".
 
     Raises:
         UserError: the file is missing, damaged, of another kind, or not from this project.
@@ -243,10 +249,17 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
 def build(
     model_class: Callable[..., M], config: Any, weights: Weights, where: str = "the weights"
 ) -> M:
-    """Returns the module `model_class(config, rngs=...)` with these weights, without random
-    initialisation.
+    """Returns the module `model_class(config, rngs=...)` with the given weights.
 
-    where names the weights in error messages.
+    Parameters are not initialised at random first.
+
+    Args:
+        model_class: class of the module.
+        config: dataclass of its configuration.
+        weights: the weights.
+        where: name of the weights, for error messages.
+    Raises:
+        UserError: names or shapes of the parameters differ from the module's.
     """
     abstract = nnx.eval_shape(lambda: model_class(config, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(abstract, STORED, ...)
@@ -270,36 +283,36 @@ def _load(
 
 def load_model(path: str | os.PathLike | None = None) -> tuple[STDiT, Weights]:
     """Returns the diffusion transformer in the file `path` (default: the shipped nano), and its
-    weights.
+    weights. Raises UserError if the file cannot be read.
     """
     return _load("st_dit", path, STDiT, STDiTConfig)
 
 
 def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[VideoTokenizer, Weights]:
     """Returns the video tokenizer in the file `path` (default: the shipped one), and its
-    weights.
+    weights. Raises UserError if the file cannot be read.
     """
     return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
 
 
 def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[AudioTokenizer, Weights]:
     """Returns the audio tokenizer in the file `path` (default: the shipped one), and its
-    weights.
+    weights. Raises UserError if the file cannot be read.
     """
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)
 
 
 def data_of(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns the descriptions of the sets that a model was trained on, from the metadata of its
-    weights.
+    """Returns the descriptions of the data sets that a model was trained on, as dicts with keys
+    such as "source", "family" and "count", from the metadata of its weights.
     """
     data = metadata.get("data") or {}
     return list(data["sets"].values()) if "sets" in data else [data]
 
 
 def families_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the families of Playhouse's scenes that a model was trained on, from the metadata of
-    its weights.
+    """Returns the families of scenes of Playhouse, the synthetic world, that a model was trained
+    on, such as ("room", "film"), from the metadata of its weights.
     """
     families = (one.get("family") for one in data_of(metadata) if one.get("source") == "playhouse")
     return tuple(dict.fromkeys(family for family in families if family))

@@ -1,7 +1,7 @@
-"""Benchmark suites, one module each, with `workloads(size)` -> list of `Workload`.
+"""Benchmark suites, one module each. Each module has a function `workloads(size)` that returns a
+list of `Workload`, the most informative ones first.
 
-The most informative workloads come first. Sizes are "tiny" (for tests), "cpu" and "gpu" (also
-for TPUs).
+Sizes are "tiny" (for tests), "cpu" and "gpu" (also for TPUs).
 """
 
 import importlib

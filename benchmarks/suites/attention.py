@@ -1,8 +1,10 @@
 """Library implementations of attention, extended to drop-in replacements of our operations.
 
-A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result
-back out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each
-site, which moves all data, or the sites of each frame, which moves none.
+Libraries compute attention within rows of an array [N, L, H, D]: N independent sequences of L
+tokens. Our operations take q, k, v [B, T, S, H, D] before QK-norm and rotary embedding. A drop-in
+replacement therefore also normalises, rotates and lays out its inputs, and brings the result back
+to [B, T, S, H, D]. `Layout` makes the rows. A row holds the frames of a site, which moves all data
+in memory, or the sites of a frame, which moves none.
 """
 
 import dataclasses
@@ -35,8 +37,8 @@ class Layout:
     causal: bool = False
 
     def rows(self, x: Any) -> Any:
-        """Converts x [B, T, S, H, D] to rows [N, L, H, D]: N, L = B S, T along time, else B T,
-        S.
+        """Converts x [B, T, S, H, D] to rows [N, L, H, D]: [B S, T, H, D] along time, or
+        [B T, S, H, D] along space.
         """
         B, T, S, H, D = x.shape
         return (
@@ -49,7 +51,9 @@ class Layout:
         return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
 
     def angles(self, angles: Any) -> Any:
-        """Adds axes to angles [T or S, D/2], so that they broadcast against [B, T, S, H, D/2]."""
+        """Adds axes to rotation angles [L, D/2], so that they broadcast against
+        [B, T, S, H, D/2].
+        """
         return angles[:, None, None] if self.along == "time" else angles[:, None]
 
 
@@ -67,7 +71,9 @@ def ready(layout: Layout, inputs: dict) -> dict:
 
     Args:
         layout: the conversion to rows.
-        inputs: arguments of the project's operation by name.
+        inputs: arguments of the project's operation by name: q, k, v [B, T, S, H, D], the gains
+            q_scale and k_scale [D], angles [L, D/2], and perhaps visible [B, T], False for padding
+            frames, and shared_k and shared_v [B, A, H, D], which every site attends to.
     """
     q, k, v = (inputs[name] for name in "qkv")
     S = q.shape[2]
@@ -87,7 +93,11 @@ def ready(layout: Layout, inputs: dict) -> dict:
 
 
 def _mask(layout: Layout, inputs: dict, np: ModuleType) -> Any:
-    """Returns bool [N, 1, T, T + A], or None if nothing is hidden or a causal flag suffices."""
+    """Returns the mask of attention, bool [N, 1, T, T + A], True where a query attends to a key.
+
+    Returns None if every query attends to all keys, or if the library's causal flag suffices. `np`
+    is jax.numpy or torch.
+    """
     visible, shared = inputs.get("visible"), inputs.get("shared_k")
     if visible is None and not (layout.causal and shared is not None):
         return None
@@ -107,11 +117,13 @@ def _mask(layout: Layout, inputs: dict, np: ModuleType) -> Any:
 
 def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
     """Returns a drop-in replacement of the project's operation: norm, rotation and layout around a
-    library's attention.
+    library's attention. It is a function from the operation's inputs, a dict, to its result
+    [B, T, S, H, D].
 
     Args:
         layout: the conversion to rows.
-        core: the library's attention, from the inputs of `ready` to rows.
+        core: the library's attention, a function (layout, result of `ready`) -> rows
+            [N, L, H, D].
     """
 
     def function(inputs: dict) -> jax.Array:
@@ -121,7 +133,9 @@ def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
 
 
 def library(implementation: Literal["xla", "cudnn"]) -> Callable:
-    """Returns attention of rows by an implementation of jax.nn.dot_product_attention."""
+    """Returns attention by an implementation of jax.nn.dot_product_attention, as a function
+    (layout, result of `ready`) -> rows [N, L, H, D].
+    """
 
     def core(layout: Layout, x: dict) -> jax.Array:
         causal = layout.causal and "mask" not in x
@@ -149,13 +163,14 @@ def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> 
 
 
 def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[Form]]]:
-    """Returns every way to compute the operation with libraries, by name of the implementation.
+    """Returns the forms of the operation by libraries: {implementation: function that returns its
+    forms}, for `Workload.forms`.
 
-    Core-only forms start from rows of normalised and rotated q, k, v.
+    "cudnn_core" is attention alone, which starts from rows of normalised and rotated q, k, v.
 
     Args:
         layout: the conversion to rows.
-        dtype: of q, k and v.
+        dtype: dtype of q, k and v.
         head: width of a head.
     """
     cudnn = functools.partial(_cudnn, layout, dtype, head)

@@ -1,7 +1,8 @@
-"""Checks every kernel of ours on every named workload, forward and backward, against float32.
+"""Compares every kernel of the project on every named workload, forward and backward, with its
+specification in float32.
 
-A wrong result is an error of the command. Run this suite first on a new device. Its timings
-are a by-product.
+A wrong result makes the command fail. Run this suite first on a new device. Its timings are a
+by-product.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from benchmarks.suites import load
 from benchmarks.suites.ours import CALLS
 from benchmarks.workload import Workload
 
-SOURCES = ("temporal_attention", "pointwise")  # where each kernel stands alone
+SOURCES = ("temporal_attention", "pointwise")  # suites whose workloads are single kernels
 
 
 def workloads(size: str) -> list[Workload]:
@@ -24,8 +25,8 @@ def workloads(size: str) -> list[Workload]:
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:
-    """Returns a workload of `suite` with only the project's kernels as implementations, measured
-    forward and backward.
+    """Returns a workload with only the project's kernels as implementations, measured forward and
+    backward. It is named SUITE/NAME.
     """
     costs = {"forward_backward": None}
     forms = {impl: make for impl, make in workload.forms.items() if impl in CALLS}

@@ -1,8 +1,9 @@
 """The whole model: one evaluation, as in sampling, and one training step.
 
-The training step includes the optimizer and the average of the weights. FLOPs are the model's
-own products, without the recomputation of `remat`. Where products are the bound, the
-percentage of the roofline is therefore the model FLOPs utilisation.
+The training step includes the optimizer and the running average of the weights. FLOPs are those of
+the model's matrix products, without the recomputation of activations (`remat`). Where the FLOPs and
+not the bytes limit the speed, the percentage of the roofline is therefore the model FLOPs
+utilisation.
 """
 
 import dataclasses
@@ -27,12 +28,18 @@ from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 
-WORDS = 64  # of a prompt
+WORDS = 64  # tokens of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model, the format of its clips, and the batch size."""
+    """A case of this suite.
+
+    Attributes:
+        model: configuration of the model.
+        format: format of the clips.
+        batch: number of clips in a batch.
+    """
 
     model: STDiTConfig
     format: ClipFormat
@@ -78,9 +85,8 @@ def workloads(size: str) -> list[Workload]:
 
 
 def evaluation(name: str, case: Case) -> Workload:
-    """Returns the workload of one evaluation of the model on noised latents.
-
-    The weights are read once per call. name is that of the case.
+    """Returns the workload of one evaluation of the model on noised latents, as in a step of the
+    sampler. `name` is the name of the case.
     """
 
     def function(config: STDiTConfig) -> Callable:
@@ -104,10 +110,10 @@ def evaluation(name: str, case: Case) -> Workload:
 
 
 def training(name: str, case: Case) -> Workload:
-    """Returns the workload of one training step with AdamW, clipping and the average of the
-    weights.
+    """Returns the workload of one training step, with AdamW, clipping of gradients and the running
+    average of the weights. `name` is the name of the case.
 
-    The check compares the loss. name is that of the case.
+    Its specification is the loss alone.
     """
 
     def function(config: STDiTConfig) -> Callable:
@@ -179,7 +185,9 @@ def _workload(
 
 @functools.cache
 def _counted(model: STDiTConfig, format: ClipFormat, batch: int) -> cost.Cost:
-    """Counts the model's cost. Cached, because counting traces the model, which takes seconds."""
+    """Returns the parameters and FLOPs of a model for a batch of clips of a format. The result is
+    cached, because counting traces the model, which takes seconds.
+    """
     return cost.measure(model, format, batch, WORDS)
 
 
@@ -192,10 +200,10 @@ def _times(case: Case) -> dict[str, jax.Array]:
 
 
 def _parameters(config: STDiTConfig) -> Any:
-    """Returns new weights.
+    """Returns new weights of a model, plus small random numbers.
 
-    Gates are initialised to zero in the model. Here they are small numbers, so that the compiler
-    cannot prove a branch to be zero and skip it.
+    The model initialises the gates of its branches to zero. They must not be zero here, because the
+    compiler could then skip the branches.
     """
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Our kernels as forms, on machines that run them."""
+"""The project's kernels as forms of workloads, on machines that can run them."""
 
 import contextlib
 import functools
@@ -23,9 +23,12 @@ def ours(
 
     Args:
         op: the operation's name.
-        spec: its static description; an implementation that does not support it is `Absent`.
-        function: function(inputs, implementation=...) calls the operation.
-        options: further fields of the kernels' forms.
+        spec: the static description of its call. An implementation that does not support it raises
+            `Absent`.
+        function: calls the operation as function(inputs, implementation=NAME).
+        options: further fields of the kernels' forms, by name.
+    Returns:
+        {implementation: function that returns its forms}, for `Workload.forms`.
     """
     forms = {
         impl: functools.partial(
@@ -63,13 +66,16 @@ def program_forms(
 ) -> dict[str, Callable[[], list[Form]]]:
     """Returns the forms of a program of many operations, with and without the project's kernels.
 
-    "xla" uses none of them. The form of an accelerator uses the default kernels, and must call one
-    of them.
+    The implementation "xla" uses no kernel of the project. "triton" on GPUs and "pallas_tpu" on
+    TPUs use the kernels that are selected by default, and must call at least one.
 
     Args:
         how: description of the program.
-        make: builds the function. It is called for each form, because JAX would reuse the trace of
-            one function object under another choice of kernels.
+        make: returns a new function from the inputs to the results. It is called for each form,
+            because JAX would reuse the trace of one function object under another choice of
+            kernels.
+    Returns:
+        {implementation: function that returns its forms}, for `Workload.forms`.
     """
 
     def as_it_comes(impl: str) -> list[Form]:

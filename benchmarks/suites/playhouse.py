@@ -1,11 +1,13 @@
-"""Speed of the Playhouse world: drawing, rendering and sound synthesis of clips.
+"""Speed of Playhouse, the synthetic world: drawing scenes at random, rendering their frames and
+synthesising their audio.
 
-Drawing is plain Python on one core; rendering and synthesis run on the device. `all` does all
-three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs
-prepared outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld:
-32), with one ball and with several. The targets on 2 cores are 500 clips/s with one ball, 60
-clips/s with several, 30 clips/s of `talk` and 20 clips/s of three shots of `story`, rendered
-with audio.
+Drawing is plain Python on one core; rendering and synthesis run on the device. The workload `all`
+does all three, which training on new scenes in every batch needs. `picture_and_sound` renders and
+synthesises given scenes, whose inputs are prepared outside the timing. `draw`, `render` and `sound`
+are the three alone. On a CPU there are cases for the families of scenes at 64 px x 33 frames
+(PhyWorld: 32 frames; story: 51), and for rooms and PhyWorld with one ball and with several. The
+project aims, on 2 CPU cores and with audio, at 500 clips/s with one ball, 60 clips/s with several,
+30 clips/s of `talk` and 20 clips/s of `story` with three shots.
 """
 
 import functools
@@ -22,7 +24,7 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.takes import render_batch
 
 S, PHYWORLD, STORY = FORMATS["S"], FORMATS["phyworld"], FORMATS["story3"]
-# (clips in a batch, name, format, family, number of balls of the scenes; None: any number).
+# Size -> cases: (clips in a batch, name, format, family, number of balls of the scenes; None: any).
 SIZES = {
     "tiny": [(2, "tiny", ClipFormat(frames=5, fps=8, height=16, width=16), "room", None)],
     "cpu": [
@@ -60,9 +62,13 @@ def workloads(size: str) -> list[Workload]:
 
 
 def _takes(clips: int, family: str, balls: int | None, seed: int) -> list:
-    """Returns scenes of the training set that have `balls` balls.
+    """Returns `clips` takes (scenes with their motion) of the split train of a family.
 
-    `seed` sets the place of the first.
+    Args:
+        clips: number of takes.
+        family: family of the scenes.
+        balls: number of balls that a scene must have; None: any.
+        seed: the search begins at take 100 `clips` `seed` of the split.
     """
     drawn = (draw("train", 100 * clips * seed + i, family=family) for i in itertools.count())
     return list(

@@ -1,6 +1,6 @@
 """Operations between matrix products: gates, norms, modulation, activation, padding, rotation.
 
-They are bound by memory bandwidth, so only bytes count.
+Memory bandwidth limits their speed, so their minimum cost counts bytes and no FLOPs.
 """
 
 import functools
@@ -21,10 +21,11 @@ from kernels.gated_norm import gated_norm
 from kernels.gated_norm import specs as norms
 from kernels.spatial_attention.specs import Spec as RotationSpec
 
-# all three operations have this epsilon
+# All three operations have the same EPSILON.
 from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
-# Specs of conv_prologue, gated_norm, and norm with rotation; workloads interleave in this order.
+# Size -> specs by name, of conv_prologue, of gated_norm, and of norm with rotation. Workloads of
+# the three operations alternate in this order.
 SIZES: dict[str, tuple[Mapping[str, Any], ...]] = {
     "tiny": (
         {"tiny": TINY_PROLOGUE},
@@ -53,8 +54,8 @@ def workloads(size: str) -> list[Workload]:
 
 
 def prologue(name: str, spec: prologues.Spec) -> Workload:
-    """Returns the workload of norm, SiLU, cache and padding before a causal convolution, of shapes
-    `spec`.
+    """Returns the workload of `conv_prologue` at the shapes `spec`: norm, SiLU, cached frames and
+    padding before a causal convolution.
     """
 
     def operation(x: dict, implementation: str) -> Any:
@@ -72,8 +73,8 @@ def prologue(name: str, spec: prologues.Spec) -> Workload:
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
-    """Returns the workload of a gated residual and the modulated norm of its sum, of shapes
-    `spec`.
+    """Returns the workload of `gated_norm` at the shapes `spec`: a gated residual, and the
+    modulated norm of the sum.
     """
 
     def operation(x: dict, implementation: str) -> Any:
@@ -91,11 +92,11 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """Returns a workload to be timed, called `name`: QK-norm and rotary embedding of packed q, k, v
-    [N, S, 3, H, D], the result of one projection.
+    """Returns the workload of QK-norm and rotary embedding before spatial attention, at the shapes
+    `spec`.
 
-    Spatial attention takes its inputs in this form. Only XLA computes it; the project has no kernel
-    for it.
+    Its input is the result of one projection, q, k, v packed as [N, S, 3, H, D]. Its results are
+    the three, each [N, S, H, D]. The project has no kernel for it.
     """
 
     def split_and_rotate(x: dict) -> tuple:
@@ -118,7 +119,8 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
 
     return Workload(
         name=f"qk_norm_rope_{name}",
-        # backward reads q, k and three gradients
+        # Forward reads and writes three arrays. Backward reads q, k and three gradients, and writes
+        # three.
         costs={"forward": Cost(6 * spec.array_bytes, 0), "backward": Cost(8 * spec.array_bytes, 0)},
         inputs=inputs,
         reference=split_and_rotate,

@@ -1,6 +1,7 @@
-"""Attention within each frame, with QK-norm and rotation.
+"""Attention within each frame, with QK-norm and rotary embedding.
 
-Rows are frames, so no array moves; this is the best case for libraries.
+The sequences are frames, so libraries need no change of the layout in memory. This is the best case
+for them.
 """
 
 import functools
@@ -29,9 +30,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """Returns the workload of attention within each frame, of shapes `spec`, in all forms.
+    """Returns the workload of attention within each frame at the shapes `spec`, in all forms.
 
-    Sequences are frames of one clip, [1, N, S, H, D].
+    q, k and v are frames of one clip, [1, N, S, H, D].
     """
 
     def operation(x: dict, implementation: str) -> jax.Array:

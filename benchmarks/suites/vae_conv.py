@@ -1,7 +1,8 @@
 """A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))).
 
-The kernel is 3 x 3 x 3; the layer also returns the next cache. The convolution is bound by its
-products. Norm, activation, concatenation, padding and layout changes are overhead on top of
+pad puts the K cached frames before those of x and zeros around each frame (`conv_prologue`). The
+convolution's kernel is 3 x 3 x 3; the layer also returns the next cache. FLOPs limit the speed of
+the convolution. Norm, activation, concatenation, padding and layout changes are overhead on top of
 it.
 """
 
@@ -39,7 +40,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """Returns the workload of a decoder's layer: prologue `spec`, then a 3 x 3 x 3 convolution."""
+    """Returns the workload of the layer at the shapes `spec` of its prologue."""
     one = jnp.dtype(spec.dtype).itemsize
     frame, weights = spec.B * spec.H * spec.W * spec.C * one, 27 * spec.C**2 * one
     flops = 2 * 27 * spec.C * spec.B * spec.T * spec.H * spec.W * spec.C
@@ -65,8 +66,9 @@ def workload(name: str, spec: Spec) -> Workload:
 
 
 def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
-    """Returns random arguments of `conv_prologue` by name, and a convolution kernel [3, 3, 3, C, C]
-    that preserves the variance.
+    """Returns random inputs of `layer` by name: "x", "gain" and "cache", arguments of
+    `conv_prologue`, and "kernel" [3, 3, 3, C, C], scaled so that the convolution preserves the
+    variance.
     """
     kernel = (
         jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C))
@@ -78,13 +80,14 @@ def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
 def layer(
     x: dict, implementation: str, padding: int, conv: Callable
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns (result [B, T, H, W, C] of a decoder's layer, cache for the next piece of the video).
+    """Returns (result [B, T, H, W, C] of the layer, cache [B, K, H, W, C] for the next piece of the
+    video).
 
     Args:
-        x: the arguments of `inputs`.
-        implementation: of `conv_prologue`.
+        x: the result of `inputs`.
+        implementation: name of the implementation of `conv_prologue`.
         padding: rows and columns of zeros that the prologue adds.
-        conv: (past, kernel) -> the convolution.
+        conv: function (past, kernel) -> [B, T, H, W, C], the convolution.
     """
     past, cache = conv_prologue(
         x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation
@@ -104,7 +107,8 @@ def volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves past [B, T + 2, H, W, C] -> [B, T, H, W, C] as one 3-D convolution that pads space.
+    """Convolves past [B, T + 2, H, W, C] -> [B, T, H, W, C] as one 3-D convolution that pads rows
+    and columns itself.
 
     kernel is [3, 3, 3, C, C].
     """
@@ -130,14 +134,14 @@ def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def unpadded(conv: Callable) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
-    """Returns the decoder's layer by XLA, a function of its inputs, with a convolution that takes
-    an unpadded past.
+    """Returns the layer by XLA, as a function from the result of `inputs` to that of `layer`, whose
+    convolution `conv` takes past without padding.
     """
     return functools.partial(layer, implementation="xla", padding=0, conv=conv)
 
 
 def best(spec: Spec) -> list[Form]:
-    """Returns the ways to compute the layer by XLA that may be faster than its default one."""
+    """Returns forms of the layer by XLA that may be faster than the default one, "xla"."""
     forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
     if device.platform() == "gpu":
         forms.append(

@@ -1,6 +1,6 @@
 """Decoding a clip's latents into frames with the video tokenizer.
 
-The weights are at initialisation, which does not affect the speed.
+The weights are random initial ones, which does not affect the speed.
 """
 
 import functools
@@ -18,11 +18,11 @@ from sora_jax.flops import count_flops
 from sora_jax.modality import PIXELS_PER_LATENT, VIDEO_CHANNELS
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
-# (clips, latent frames, rows of latents, columns of latents).
+# Size -> shapes of the latents: (clips, latent frames, rows, columns).
 SIZES = {
     "tiny": [(1, 2, 2, 2)],
     "cpu": [(8, 5, 8, 8)],
-    # 61 frames of 704 x 1280 (0.7 MP), of 256 x 256; nano's batch
+    # 61 frames of 704 x 1280 and of 256 x 256 pixels; 64 clips of the format nano
     "gpu": [(1, 16, 88, 160), (1, 16, 32, 32), (64, 5, 8, 8)],
 }
 

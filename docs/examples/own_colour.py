@@ -1,10 +1,11 @@
-"""An own colour: rooms in which at least one ball is cyan.
+"""A colour of your own: rooms in which at least one ball is cyan.
 
     python -m experiments.learn_colour --import=docs/examples/own_colour.py --family=cyan \
         --workdir=runs/cyan
 
-`add_colour` makes the palette larger, for renderers, captions and the oracles of balls alike. The
-families of the package still draw their own six colours.
+`add_colour` adds a colour to the palette that renderers, captions and the oracles of balls share.
+The families of scenes in the package still use their six colours, so this file also registers a
+family that uses the new one.
 """
 
 import dataclasses

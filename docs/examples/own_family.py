@@ -1,4 +1,4 @@
-"""An own family of scenes: rooms on the moon.
+"""A family of scenes of your own: rooms on the moon.
 
     python -m experiments.precompute --import=docs/examples/own_family.py --family=moon \
         --num_clips=1000 --output=data/moon
@@ -9,9 +9,9 @@
 In Python: sora_jax.registry.load_module("docs/examples/own_family.py"), then
 sora_jax.render(sora_jax.draw("train", 0, family="moon")).
 
-Every command that takes --family takes --import too. The family has scenes of its own, because its
-name enters their random keys. The oracles of launches and bounces know the gravity of the earth, so
-the judge says that these facts are not read.
+Every command that takes --family takes --import too. The scenes differ from those of `room`,
+because the family's name is part of their random keys. The oracles of launches and bounces assume
+the gravity of the earth, so `judge` marks these two facts as not read.
 """
 
 from sora_jax.worlds.playhouse.captions import Facts

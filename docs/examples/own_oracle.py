@@ -1,12 +1,14 @@
-"""An oracle of your own: when a clip is loudest. And a suite that scores models by it.
+"""An oracle of your own, which measures when a clip is loudest, and a suite that scores models by
+it.
 
     python -m experiments.calibrate --import=docs/examples/own_oracle.py --oracles=loudest \
         --output=outputs/own
 
-loads this file, which registers the oracle, and calibrates it; without --oracles, all others too.
-Ground truth, noise and aac must keep its reading correct; its corruptions, empty and shuffled clips
-must not. (An oracle of the video makes corruptions with `corrupt_frames`, and is calibrated under
-blur, noise and h264.) From Python, `Reading(clip).of("loudest")` reads one clip.
+The command loads this file, which registers the oracle, and calibrates it; without --oracles, it
+calibrates all others too. Readings must be correct on ground truth, and under noise and aac. They
+must be incorrect under the oracle's corruptions, and on empty and shuffled clips. (An oracle that
+reads the video makes corruptions with `corrupt_frames`, and is calibrated under blur, noise and
+h264.) From Python, `Reading(clip).of("loudest")` reads one clip.
 """
 
 import math
@@ -23,22 +25,24 @@ from sora_jax.oracles.reading import Reading
 
 
 def loudest(samples: np.ndarray | None, rate: int) -> float:
-    """The time of the largest sample [S], in s; nan for a clip without audio."""
+    """Returns the time in seconds of the loudest of the samples [S], at `rate` samples per second;
+    nan for a clip without audio.
+    """
     return math.nan if samples is None else float(np.argmax(np.abs(samples)) / rate)
 
 
 @corrupt_samples
 def muted(example: Example) -> np.ndarray:
-    """A tenth of a second around the loudest sample is silent."""
+    """Corruption: the samples of a clip, with a tenth of a second around the loudest one silent."""
     samples = example.samples
-    assert samples is not None  # every take has a sound
+    assert samples is not None  # every take has audio
     off = np.arange(len(samples)) - np.argmax(np.abs(samples))
     return np.where(np.abs(off) < 0.05 * example.rate, 0.0, samples)
 
 
 @ORACLES.register
 class LoudestOracle(Oracle):
-    """When a clip is loudest, judged against the sound that its take makes."""
+    """When a clip is loudest, compared with the audio rendered from its take, the ground truth."""
 
     name = "loudest"
     media = (AUDIO,)
@@ -46,14 +50,17 @@ class LoudestOracle(Oracle):
     corruptions = (late, backwards, muted)
 
     def read(self, reading: Reading) -> float:
-        """The time in s."""
+        """Returns the time in seconds."""
         return loudest(reading.samples, reading.rate)
 
     def judge(self, example: Example, reading: Reading) -> bool:
-        """Is it when the take's own sound is loudest?"""
+        """Returns whether the reading is within 10 ms of the loudest moment of the take's own
+        audio.
+        """
         (clip,) = render_takes([example.take], example.format, batch=1)
         return abs(reading.of(self.name) - loudest(clip.samples, clip.rate)) <= 0.010
 
 
-# Rooms from their captions. Its floor is each clip's own sound, cut into pieces of 50 ms and mixed.
+# The model generates rooms from their captions. The metric's floor is its score on the same clips
+# with their audio cut into pieces of 50 ms and permuted.
 SUITES.register(Suite("own_loudest", ROOM, {"as_made": judged("loudest")}, mixed="pieces"))

@@ -6,9 +6,9 @@
     python -m experiments.precompute --import=docs/examples/own_source.py --source=sweep \
         --num_clips=1000 --output=data/sweep
 
-A source is opened with a selection: split, format and number of clips. It yields batches of whole
-clips from clip `start` on, so that an interrupted command continues. Clip i of a split must be the
-same every time.
+A source is opened with a selection: split, format and number of clips. It yields batches of clips,
+beginning with clip number `start`, so that an interrupted command can continue. Clip i of a split
+must be the same every time.
 """
 
 from collections.abc import Iterator
@@ -22,16 +22,18 @@ from sora_jax.modality import SAMPLE_RATE
 
 @SOURCES.register
 class Sweep:
-    """Registers the name `sweep`."""
+    """The source called `sweep`."""
 
     name = "sweep"
 
     def identify(self, selection: Selection) -> dict[str, str]:
-        """Returns JSON values that identify the set of clips."""
+        """Returns JSON values that identify the set of clips of a selection."""
         return {"source": self.name, "split": selection.split}
 
     def open(self, selection: Selection, folder: Path) -> "SweepClips":
-        """Returns the clips of the selection; a source may keep files in `folder`."""
+        """Returns the clips of the selection. A source may keep files in `folder`; this one has
+        none.
+        """
         return SweepClips(self.identify(selection), selection)
 
 
@@ -46,7 +48,10 @@ class SweepClips:
         return self.count
 
     def __call__(self, start: int = 0) -> Iterator[dict]:
-        """Batches of one clip: frames [1, F, H, W, 3] in [0, 1], samples [1, S] in [-1, 1]."""
+        """Yields batches of one clip, from clip number `start` on: {"frames": [1, F, H, W, 3] in
+        [0, 1], "samples": [1, S] in [-1, 1], "has_audio": bool [1], "captions": of each clip, its
+        paraphrases, "keys": names of the clips}.
+        """
         format = self.format
         place = np.linspace(0, 1, format.frames)[:, None, None, None]
         column = np.linspace(0, 1, format.width)[None, None, :, None]

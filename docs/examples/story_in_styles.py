@@ -1,8 +1,8 @@
-"""Draws one story in the four styles: a row for each style, frames in order of time.
+"""Draws one story in the four styles as one image: a row of frames for each style.
 
     python docs/examples/story_in_styles.py docs/story.png
 
-It also prints the caption. The motion and the audio of the four clips are the same.
+It also prints the caption. The motion and the audio are the same in all four styles.
 """
 
 import dataclasses
@@ -18,11 +18,14 @@ from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 SPLIT, INDEX = "val", 47
 FRAMES = (4, 12, 21, 29, 38, 46)  # two of each shot
-SIZE, THIN, WIDE = 112, 1, 6  # pixels: side of a frame; white between frames, shots and rows
+# In pixels: side of a frame, gap between frames, gap between shots and between rows.
+SIZE, THIN, WIDE = 112, 1, 6
 
 
 def row(frames: np.ndarray) -> np.ndarray:
-    """Joins the chosen frames of a clip [F, H, W, 3] into one row, wider apart at a cut."""
+    """Joins the FRAMES of a clip [F, H, W, 3] into one row, an image [H, W', 3], with a wider gap
+    where a new shot begins.
+    """
     parts = [frames[FRAMES[0]]]
     for number, frame in enumerate(FRAMES[1:], 1):
         parts += [np.ones((SIZE, THIN if number % 2 else WIDE, 3)), frames[frame]]
@@ -30,7 +33,7 @@ def row(frames: np.ndarray) -> np.ndarray:
 
 
 def main(path: str) -> None:
-    """Writes the picture."""
+    """Draws the story and writes the image to `path`."""
     take = sora_jax.draw(SPLIT, INDEX, family="story")
     print(take.captions[0])
     format = dataclasses.replace(FORMATS["story3"], size=SIZE)

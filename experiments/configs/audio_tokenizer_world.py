@@ -1,4 +1,4 @@
-"""An audio tokenizer of the whole world: impacts, ambience, and the voices of a cast.
+"""An audio tokenizer for all families of scenes: impacts, background sounds and voices.
 
     python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer_world.py \
         --workdir=runs/audio_tokenizer --init_from=sora_jax/shipped/audio_tokenizer.safetensors
@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     )
     config.data = ConfigDict({"sets": tuple({"clips": 4096, **one} for one in sets)})
     config.train.steps = 20_000
-    config.optim.schedule = "wsd"  # a run of hours can be made longer
+    # Warmup, constant rate, decay: a run can be extended from the checkpoint before the decay.
+    config.optim.schedule = "wsd"
     config.validation.every, config.validation.clips = 1000, 32
     return config

@@ -1,4 +1,7 @@
-"""14B at 61 frames of 512 px, for a pod of 512 TPUs. Untrained; for experiments.compile_only."""
+"""Preset 14B at 61 frames of 512 px, for a pod of 512 TPUs.
+
+Untrained; for experiments.compile_only.
+"""
 
 import dataclasses
 

@@ -1,11 +1,12 @@
-"""S on one set of PhyWorld, for one GPU: 20,000 steps of 256 clips at 64 px.
+"""Preset S on one data set of PhyWorld, for one GPU: 20,000 steps of 256 clips at 64 px.
 
-It uses a 1 x 8 x 8 tokenizer of its own, and rectified flow with x-prediction. The S of the
-paper (Kang et al. 2024, arXiv:2411.02385) has 22.5M parameters, 128 px, the VAE of an image
-model and 100,000 steps of DDPM. As in the paper, three frames are given. There is no text and
-no audio, so those parts of the network are as small as possible: 25.5M parameters. Untrained.
-A step is 18.7 TFLOP (`experiments.describe`), so training takes an estimated half hour at a
-fifth of an H200's peak. `experiments.phyworld` runs all steps in one command.
+PhyWorld (Kang et al. 2024, arXiv:2411.02385) has simulated balls in motion. Here a tokenizer of its
+own makes one latent of each frame and 8 x 8 pixels, and the model is a rectified flow that predicts
+clean latents x. The model S of the paper has 22.5M parameters, 128 px, the VAE of an image model
+and 100,000 steps of DDPM. As in the paper, three frames are given. There is no text and no audio,
+so those parts of the network are as small as possible: 25.5M parameters in all. Untrained. A step
+is 18.7 TFLOP (`experiments.describe`), so training takes an estimated half hour at a fifth of an
+H200's peak. `experiments.phyworld` trains the tokenizer and this model in one command.
 """
 
 import dataclasses

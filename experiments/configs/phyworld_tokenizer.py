@@ -1,6 +1,7 @@
-"""The video tokenizer of PhyWorld's balls, 1 x 8 x 8.
+"""The video tokenizer of PhyWorld's balls: a latent for 1 frame x 8 x 8 pixels.
 
-Every frame has its own latent, so that three frames can be given.
+Every frame has its own latent, so that a model can be given exactly three frames, as in PhyWorld
+(Kang et al. 2024, arXiv:2411.02385).
 """
 
 import dataclasses

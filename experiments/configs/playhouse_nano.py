@@ -1,7 +1,8 @@
-"""nano on Playhouse, for two CPU cores.
+"""Preset nano on rooms of Playhouse, the synthetic world, for two CPU cores.
 
-The shipped model is two runs of it, one after the other (sora_jax/shipped/README.md). Every
-key can be overridden: --config.train.steps=200.
+The shipped model was trained by two runs of it, the second from the weights of the first
+(sora_jax/shipped/README.md). Every key can be overridden on the command line:
+--config.train.steps=200.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "model": dataclasses.asdict(model),
-            # shift 2: a clip's content is decided at high noise, and a short run should
-            # concentrate there.
+            # A shift of 2 moves the noise levels of training towards noise: a clip's content is
+            # decided at high noise, and a short run should concentrate there.
             "flow": dataclasses.asdict(
                 FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))
             ),
@@ -39,11 +40,11 @@ def get_config() -> ConfigDict:
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
             # --config.adapt.lora_rank=4: low-rank updates of the weights of --init_from
             "adapt": dataclasses.asdict(AdaptConfig()),
-            # --config.text.t5=FOLDER: prompts through T5
+            # --config.text.t5=FOLDER: features of the text encoder T5 in place of word tokens
             "text": dataclasses.asdict(TextConfig()),
             # --config.mesh.fsdp=8: the same run on eight devices
             "mesh": dataclasses.asdict(MeshConfig()),
-            # --config.profile.start=50: a window of the profiler
+            # --config.profile.start=50: JAX's profiler records some steps from step 50 on
             "profile": dataclasses.asdict(ProfileConfig()),
             # --config.validation.every=500: the loss on held-out clips
             "validation": dataclasses.asdict(ValidationConfig()),

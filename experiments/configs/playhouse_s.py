@@ -1,6 +1,7 @@
-"""S on Playhouse at 33 frames and 16 fps, for one GPU.
+"""Preset S on rooms of Playhouse at 33 frames of 64 px and 16 fps, for one GPU.
 
-The latents come from experiments.precompute --format=S.
+--config.data.path may be latents of experiments.precompute --format=S. By default, the latents of
+20,000 clips are computed first.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""7.9M parameters on Playhouse, for a few minutes of one GPU: `benchmarks.short_run --stage=train`.
+"""7.9M parameters on Playhouse, for minutes on one GPU in `benchmarks.short_run --stage=train`.
 
 The averaged weights take 15.0 MiB in float16. A step of 256 clips takes an estimated 18 ms on
 an H100; not measured. `short_run` ignores `train.steps` and trains until its time is over.

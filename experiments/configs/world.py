@@ -1,16 +1,18 @@
-"""One model of the whole world, on latents of every family: `experiments/recipes/world.py`.
+"""One model for all families of scenes of Playhouse, trained on latents that
+`experiments/recipes/world.py` makes.
 
-The part after the colon is the folder with the latents of each set:
+The part after the colon is the folder that has a folder of latents for each data set of SETS:
 
     python -m experiments.train --config=experiments/configs/world.py:runs/world/latents \
         --workdir=runs/world/model
 
-Weights are shares of the batches. Rooms are the easiest and are learned by `nano` alone.
+The weights in SETS are relative shares of the batches.
 
-Size, batch and learning rate come from one run each of four minutes on two CPU cores, which is too
-short to favour a large model. Validation loss: `nano` with batch 32 1.88 at a learning rate of 5e-3
-and 1.99 at 1e-2; width 256 and four pairs with batch 16 3.09. `nano` trains 44 clips a second in
-batches of 32, and 38 in batches of 16.
+Size, batch size and learning rate were chosen by runs of four minutes on two CPU cores, one for
+each, which is too short to favour a large model. Their validation losses: preset `nano` with
+batches of 32 clips 1.88 at a learning rate of 5e-3, and 1.99 at 1e-2; a model of width 256 and four
+pairs of blocks with batches of 16 clips 3.09. `nano` trains on 44 clips a second in batches of 32,
+and on 38 in batches of 16.
 """
 
 import dataclasses

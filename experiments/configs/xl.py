@@ -1,7 +1,8 @@
-"""XL at 61 frames of 512 px, for pods of 256 and 512 TPUs. Untrained; for experiments.compile_only.
+"""Preset XL at 61 frames of 512 px, for pods of 256 and 512 TPUs.
 
-fsdp stays at 64, because the widths of the streams, 1152 and 576, are 64 x 18 and 64 x 9. The
-rest of a pod goes to `data`.
+Untrained; for experiments.compile_only. The mesh axis `fsdp`, over which parameters are sharded,
+has 64 devices, because 64 divides the widths of the video and the audio stream, 1152 and 576. The
+other devices of a pod form the axis `data`, over which only the batch is sharded.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
-"""The model of the whole world: tokenizers, latents of every family, the model, its scores.
+"""Recipe of a model for all families of scenes: tokenizers, latents, the model, its scores.
 
-About ten hours of training on two CPU cores, after about five for the tokenizers (*estimate*).
+It takes about five hours for the tokenizers and ten for the model on two CPU cores (*estimate*).
+Run it by experiments.recipe.
 """
 
 from sora_jax.recipe import Station
@@ -8,7 +9,7 @@ from sora_jax.recipe import Station
 HERE = "experiments/recipes/milestones"
 CONFIGS = "experiments/configs"
 TOKENIZERS = ("--video_tokenizer={video_tokenizer}", "--audio_tokenizer={audio_tokenizer}")
-# set: (family, format, clips); `experiments/configs/world.py` has the weights
+# Data set -> (family, format, training clips). Weights of the sets: `experiments/configs/world.py`.
 SETS = {
     "room": ("room", "nano", 16_384),
     "court": ("court", "nano", 8192),
@@ -22,7 +23,9 @@ HELD_OUT = 64  # clips of each set for validation
 
 
 def tokenizer(modality: str) -> Station:
-    """Returns the training of a tokenizer, which goes on from the repository's milestone."""
+    """Returns the station that trains the tokenizer of a modality, "video" or "audio". It continues
+    from the weights in HERE, if there are any.
+    """
     return Station(
         f"{modality}_tokenizer",
         (
@@ -36,7 +39,13 @@ def tokenizer(modality: str) -> Station:
 
 
 def latents(name: str, split: str) -> Station:
-    """Returns the encoding of a set: of training clips, or held-out ones within their folder."""
+    """Returns the station that computes the latents of a data set.
+
+    Args:
+        name: key of SETS.
+        split: "train" for the training clips, or "val" for HELD_OUT clips, in the folder "val"
+            inside that of the training clips.
+    """
     family, format, clips = SETS[name]
     folder = "{workdir}/latents/" + name + "/val" * (split == "val")
     return Station(
@@ -55,7 +64,7 @@ def latents(name: str, split: str) -> Station:
 
 
 def get_recipe() -> list[Station]:
-    """Returns the stations in order."""
+    """Returns the stations in the order in which they run."""
     model = (
         "experiments.train",
         f"--config={CONFIGS}/world.py:" + "{workdir}/latents",

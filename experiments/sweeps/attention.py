@@ -1,5 +1,6 @@
-"""Which attention learns video best at equal training FLOPs: factorised, factorised with a memory
-of all frames, windows, or full? And does the answer change when sound is made with it?
+"""Which attention pattern learns video best at equal training FLOPs: factorised into space and
+time, factorised with a memory of all frames, within 3-D windows, or full? And does the answer
+change when the model learns audio too?
 """
 
 from sora_jax.ablations.sweep import Sweep, chain, param, prod, seeds, zip

@@ -1,5 +1,5 @@
-"""Should rotary positions be times in seconds or indices of latents, where a model learns several
-frame rates?
+"""Should the positions of rotary embeddings be times in seconds or indices of latents, if a model
+learns several frame rates?
 """
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds

@@ -1,4 +1,6 @@
-"""Should video and audio read each other, only one of them the other, or neither?"""
+"""Should the video and the audio stream of the model attend to each other, only one of them to the
+other, or neither?
+"""
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds
 
@@ -10,6 +12,6 @@ def get_sweep() -> Sweep:
         trials=prod(param("model.exchange", {**reads, "neither": "none"}), seeds(3)),
         always={"train.steps": 1000, "data.clips": 4096, "validation.clips": 256},
         match="steps",
-        suites=("sync", "facts"),  # a sound may be likely, and at the wrong time
+        suites=("sync", "facts"),  # a sound may have a low loss and still come at the wrong time
         prompts=64,
     )

@@ -1,4 +1,4 @@
-"""Does a second pair of blocks help in 50 steps?"""
+"""Does a second pair of blocks, spatial and temporal, lower the loss within 50 steps?"""
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds
 

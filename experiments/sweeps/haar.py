@@ -1,5 +1,5 @@
-"""Does a Haar transform in front of the video tokenizer help, or do its convolutions learn as much
-from the pixels of a block?
+"""Does a Haar wavelet transform before the video tokenizer help, or do the tokenizer's convolutions
+learn as much from the pixels themselves?
 """
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds

@@ -1,7 +1,9 @@
-r"""Does showing a model the symmetries of mechanics help it beyond the speeds that it has seen?
-Mirrored scenes and a moving camera (Galilean boost), on PhyWorld's balls in uniform motion.
+r"""Does training on the symmetries of mechanics help a model to predict balls at speeds that it has
+not seen? The symmetries are mirrored scenes ("flips") and a camera that moves at constant velocity
+("boosts", Galilean), on PhyWorld's balls in uniform motion (Kang et al. 2024, arXiv:2411.02385).
 
-The loss is that on the speeds out of distribution. The latents are of PhyWorld's own tokenizer:
+The validation loss is measured at speeds outside the training range. These commands make the
+latents, with a tokenizer trained on PhyWorld:
 
     python -m experiments.train_tokenizer --config=experiments/configs/phyworld_tokenizer.py \
         --config.data.family=phyworld_uniform_30k --workdir=runs/phyworld/tokenizer

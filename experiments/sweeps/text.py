@@ -1,5 +1,5 @@
-"""Does attention to the words learn more than the pooled prompt in the modulation (adaLN), at equal
-training FLOPs?
+"""Does a model that attends to the words of the prompt learn more than one that is only modulated
+by the pooled prompt (adaLN), at equal training FLOPs?
 """
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds
@@ -12,6 +12,6 @@ def get_sweep() -> Sweep:
         trials=prod(attends, seeds(3)),
         always={"train.steps": 1000, "data.clips": 4096, "validation.clips": 256},
         match="steps",
-        suites=("facts",),  # what the words say
+        suites=("facts",),  # whether clips show what the words say
         prompts=64,
     )

@@ -1,4 +1,6 @@
-"""How should training spread its noise levels, and should video and audio share one?"""
+"""How should the noise levels of training be distributed, and should the video and the audio of a
+clip share one level?
+"""
 
 from sora_jax.ablations.sweep import Sweep, param, prod, seeds
 
@@ -10,6 +12,6 @@ def get_sweep() -> Sweep:
         config="experiments/configs/playhouse_nano.py",
         trials=prod(shift, shared, seeds(3)),
         always={"train.steps": 1500, "data.clips": 8192, "validation.clips": 256},
-        suites=("facts", "sync"),  # a loss over other levels is another measure: read the facts
+        suites=("facts", "sync"),  # losses over different noise levels cannot be compared
         prompts=64,
     )

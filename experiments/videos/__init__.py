@@ -1,1 +1,1 @@
-"""A folder of procedural videos that are none of Playhouse's, for trying `experiments.finetune`."""
+"""Procedural videos unlike the scenes of Playhouse, on which `experiments.finetune` is tried."""

@@ -1,4 +1,6 @@
-"""Writes the folder: files of many sizes and rates, three shots each, with captions beside them."""
+"""Writes a folder of procedural videos: files of many sizes and frame rates, of three shots each,
+and their captions.
+"""
 
 import csv
 import dataclasses
@@ -31,15 +33,15 @@ SAYS = {
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """One file.
+    """A video file.
 
     Attributes:
-        name: of the file, without its ending; it begins with the type.
-        type: one of `pictures.TYPES`.
-        word: of the captions.
+        name: name of the file without its ending. It begins with the type.
+        type: type of the scenes, one of `pictures.TYPES`, such as "clouds-word".
+        word: the word that is shown, in scenes that have one.
         held_out: whether the file is in the split val.
-        number: chooses size, rate, sound and seeds.
-        seconds: of one shot.
+        number: index of the file. Size, frame rate, audio format and random seeds follow from it.
+        seconds: duration of one shot.
     """
 
     name: str
@@ -51,21 +53,21 @@ class Film:
 
     @property
     def captions(self) -> list[str]:
-        """Its captions, paraphrases."""
+        """The captions of the file, paraphrases of each other."""
         background, subject = self.type.split("-")
         rest = SAYS[subject][0].format(word=self.word.lower())
         return [f"{says}, {rest}" for says in SAYS[background]]
 
 
 def films(count: int, seconds: float) -> list[Film]:
-    """Returns the files of a folder.
+    """Plans the files of a folder, and returns them.
 
-    A sixth of the files are of the four types of `pictures.HELD_OUT`, and held out. Of each other
-    type one file is held out too, if it has two.
+    A fifth of the files, at least 4, are of the types in `pictures.HELD_OUT`, and all of these are
+    held out. Of each other type the second file is held out too.
 
     Args:
-        count: the number of files, at least 12.
-        seconds: of one shot.
+        count: number of files, at least 12.
+        seconds: duration of one shot.
     """
     seen = [one for one in pictures.TYPES if one not in pictures.HELD_OUT]
     unseen = max(len(pictures.HELD_OUT), round(count / 5))
@@ -83,13 +85,13 @@ def films(count: int, seconds: float) -> list[Film]:
 def write(folder: Path, count: int = 60, seconds: float = 4.4) -> list[Film]:
     """Writes the videos and their captions to a folder, and returns the films.
 
-    Captions are in .txt for a third of the files, in .json for another, and else in captions.csv,
-    which also says which files are held out.
+    A third of the files has captions in a .txt file, a third in a .json file, and a third in
+    captions.csv, which also states the split of every file.
 
     Args:
-        folder: new or empty.
+        folder: the folder, new or empty.
         count: number of videos. Default 60.
-        seconds: of one shot, of which a video has three. Default 4.4.
+        seconds: duration of one shot, of which a video has three. Default 4.4.
 
     Raises:
         UserError: a file cannot be written.

@@ -1,9 +1,9 @@
 """Frames of twelve types of scenes: a background, and something that moves before it.
 
-Backgrounds are 1 / f textures and gradients that drift, of a contrast of at least 0.3. Before them
-stands a word in letters of at least 10/64 of the frame's shorter side, a face whose mouth follows
-the sound, or a bar that turns. All of it lies within the central square of a frame, which is what a
-square clip shows.
+Backgrounds are drifting mixtures of a 1 / f texture and a gradient, of a contrast of at least 0.3.
+Before them is a word in letters of at least 10/64 of the frame's shorter side, a face whose mouth
+follows the audio, or a bar that turns. It lies within the central square of a frame, because a
+square clip shows only that.
 """
 
 import dataclasses
@@ -22,10 +22,11 @@ BACKGROUNDS = {
 }
 SUBJECTS = ("word", "face", "bar")
 TYPES = tuple(f"{one}-{other}" for one, other in itertools.product(BACKGROUNDS, SUBJECTS))
-# Of each background one subject, so that each is seen in training beside others
+# One type of each background. Training therefore shows every background and every subject, but not
+# these combinations.
 HELD_OUT = ("clouds-word", "sand-face", "dusk-bar", "moss-word")
 WORDS = ("WAVE", "NORD", "MOON", "SALT")
-CONTRAST = 0.3  # least difference between the lightest and the darkest of a background's pixels
+CONTRAST = 0.3  # least difference between the lightest and the darkest pixel of a background
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Shot:
     """One shot of a scene.
 
     Attributes:
-        type: one of TYPES.
-        word: the word that is shown, of WORDS; of scenes without one it says nothing.
-        seed: of the texture and of the places.
+        type: type of the scene, one of TYPES.
+        word: the word that is shown, one of WORDS. It is ignored if the type shows no word.
+        seed: random seed of the texture and of the subject's path.
     """
 
     type: str
@@ -44,11 +45,13 @@ class Shot:
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns a periodic texture with the spectrum 1 / f, of mean 0 and deviation 1, [H, W]."""
+    """Returns a random periodic texture whose amplitudes fall as 1 / f, f waves a frame. It has
+    mean 0 and standard deviation 1, [H, W].
+    """
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     frequency = np.hypot(rows * height, columns * width)
     noise = np.fft.rfft2(rng.normal(size=(height, width)))
-    # Above 20 waves a frame a clip of 64 pixels shows next to nothing.
+    # Waves shorter than 1/20 of a frame are damped, because clips of 64 pixels hardly show them.
     spectrum = noise / np.maximum(frequency, 1.0) * np.exp(-((frequency / 20) ** 2))
     spectrum[0, 0] = 0.0
     found = np.fft.irfft2(spectrum, (height, width))
@@ -57,7 +60,9 @@ def texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def background(shot: Shot, height: int, width: int) -> np.ndarray:
-    """Returns the background of a shot as shares of its second colour, [H, W] in [0, 1]."""
+    """Returns the background of a shot before it drifts: for each pixel, the share of the second
+    colour of BACKGROUNDS, [H, W] in [0, 1]; the rest is the first colour.
+    """
     name, rng = shot.type.split("-")[0], np.random.default_rng(shot.seed)
     share = BACKGROUNDS[name][2]
     waves = np.sin(2 * np.pi * (np.arange(height)[:, None] / height + rng.random()))
@@ -66,13 +71,13 @@ def background(shot: Shot, height: int, width: int) -> np.ndarray:
 
 
 def frame(shot: Shot, time: float, level: float, height: int, width: int) -> np.ndarray:
-    """Returns a frame, float32 [H, W, 3] in [0, 1].
+    """Returns one frame of a shot, float32 [H, W, 3] in [0, 1].
 
     Args:
-        shot: what is shown.
-        time: seconds from the start of the shot.
-        level: loudness of the sound at that time, 0 to 1.
-        height, width: sides in pixels.
+        shot: the shot.
+        time: seconds since the start of the shot.
+        level: loudness of the audio at that time, 0 to 1, which opens the mouth of a face.
+        height, width: sides of the frame in pixels.
     """
     name, subject = shot.type.split("-")
     first, second, _, (across, down) = BACKGROUNDS[name]

@@ -1,7 +1,8 @@
-"""A fixed linear probe that tells the type of a scene, fitted on the clips of a folder.
+"""A linear probe that classifies clips by the type of their scene (`pictures.TYPES`).
 
-Features of a clip are its mean colours, the changes over time and the edges, each on a grid of
-8 x 8. One ridge regression for each type gives a score; the type with the largest is read.
+The features of a clip are its mean colours, its changes over time, and the strength of its edges,
+each averaged over a grid of 8 x 8 cells. A ridge regression for each type, fitted on the clips of a
+folder, gives a score. The type with the largest score is the prediction.
 """
 
 import json
@@ -20,7 +21,7 @@ GRID, RIDGE = 8, 10.0
 
 
 def features(frames: np.ndarray) -> np.ndarray:
-    """Returns the features of a clip, frames float [F, H, W, 3] in [0, 1]."""
+    """Returns the features of a clip, [D], from its frames, float [F, H, W, 3] in [0, 1]."""
     grey = frames.mean(-1)
     edges = np.abs(np.diff(grey, axis=1))[:, :, :-1] + np.abs(np.diff(grey, axis=2))[:, :-1]
     parts = (frames.mean(0), frames.std(0).mean(-1), edges.mean(0), edges.std(0))
@@ -28,14 +29,19 @@ def features(frames: np.ndarray) -> np.ndarray:
 
 
 def _grid(image: np.ndarray) -> np.ndarray:
-    """Returns the means of an image [H, W, ...] over GRID x GRID cells, flat."""
+    """Returns the means of an image [H, W, ...] over GRID x GRID cells, as a flat array."""
     rows = np.array_split(np.arange(image.shape[0]), GRID)
     columns = np.array_split(np.arange(image.shape[1]), GRID)
     return np.array([image[np.ix_(r, c)].mean((0, 1)) for r in rows for c in columns]).ravel()
 
 
 class Probe:
-    """The probe, fitted on features [n, D] and types, numbers [n]."""
+    """The probe, fitted on n clips.
+
+    Args:
+        x: features of the clips, [n, D].
+        types: indices of their types in TYPES, int [n].
+    """
 
     def __init__(self, x: np.ndarray, types: np.ndarray) -> None:
         self._mean, self._std = x.mean(0), np.maximum(x.std(0), 1e-3)
@@ -49,19 +55,30 @@ class Probe:
         return (x - self._mean) / self._std
 
     def ranks(self, x: np.ndarray, types: np.ndarray) -> np.ndarray:
-        """Returns the rank of the given type of each clip, 1 for the largest score, [n]."""
+        """Returns the rank of each clip's own type among the scores of all types, int [n]: 1 if it
+        has the largest score.
+
+        x are the features of the clips, [n, D], and `types` the indices of their types, [n].
+        """
         scores = self._scaled(x) @ self._weights + self._offset
         own = scores[np.arange(len(x)), types][:, None]
         return 1 + (scores > own).sum(1)
 
 
 def type_of(name: str) -> int:
-    """Returns the number of the type that a file's name begins with."""
+    """Returns the index in TYPES of the type with which the name of a file begins."""
     return TYPES.index("-".join(Path(name).stem.split("-")[:2]))
 
 
 def read_folder(plan: FolderPlan, format: ClipFormat) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns features [n, D], types [n] and numbers of the files [n] of a folder's clips."""
+    """Reads all clips of a folder of videos.
+
+    Args:
+        plan: the files and the starts of their clips.
+        format: format to which the clips are fitted.
+    Returns:
+        For each of the n clips: features [n, D], index of the type [n], index of its file [n].
+    """
     x, types, of = [], [], []
     for number, (name, one) in enumerate(plan.files.items()):
         for start in one.starts:
@@ -73,15 +90,21 @@ def read_folder(plan: FolderPlan, format: ClipFormat) -> tuple[np.ndarray, np.nd
 
 
 def score(workdir: Path, format: ClipFormat) -> dict[str, Any]:
-    """Returns how many previews of a fine-tuning are read as their own type, as JSON values.
+    """Classifies the previews of a fine-tuning, the clips that it generated at its end.
 
     Args:
-        workdir: of the fine-tuning.
-        format: of its clips.
+        workdir: folder of the fine-tuning.
+        format: format of its clips.
+    Returns:
+        JSON values: "previews" ("prompt", "type" and "rank" of each), "first" (the share of
+        previews with rank 1), "first_interval" (its 95 % interval), "clips" (the number of clips
+        that the probe is fitted on) and "probe_on_files_left_out" (the share of clips that the
+        probe classifies correctly, in a cross-validation over files).
     """
     plan = read_plan(workdir / "scan" / "plan.json")
     x, types, of = read_folder(plan, format)
-    # What the probe is worth: files left out in turn, in five groups
+    # Accuracy of the probe: each of five groups of files is classified by a probe fitted on the
+    # others.
     right = np.concatenate(
         [
             Probe(x[of % 5 != k], types[of % 5 != k]).ranks(x[of % 5 == k], types[of % 5 == k]) == 1

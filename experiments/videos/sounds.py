@@ -1,20 +1,20 @@
-"""Sounds of the scenes: tones that talk, hum or pulse, one kind for each subject."""
+"""Audio of the procedural videos: a tone that talks, hums or pulses, according to the subject."""
 
 import numpy as np
 
 PITCHES = {"clouds": 220.0, "sand": 165.0, "dusk": 131.0, "moss": 294.0}  # Hz
-RATE = 100  # of `loudness`, per second
+RATE = 100  # values of `loudness` per second
 
 
 def loudness(subject: str, seconds: float, seed: int) -> np.ndarray:
-    """Returns the loudness of a shot's sound in [0, 1], RATE values per second.
+    """Returns the loudness of a shot's audio over time, in [0, 1], RATE values per second.
 
     A face speaks in syllables of about 0.2 seconds. A bar pulses twice a second. A word hums.
 
     Args:
         subject: "word", "face" or "bar".
         seconds: duration of the shot.
-        seed: of the syllables.
+        seed: random seed of the syllables.
     """
     times = np.arange(round(seconds * RATE)) / RATE
     if subject == "word":
@@ -31,13 +31,14 @@ def loudness(subject: str, seconds: float, seed: int) -> np.ndarray:
 
 
 def samples(background: str, subject: str, level: np.ndarray, rate: int) -> np.ndarray:
-    """Returns the sound of a shot, float32 [S]: harmonics of a tone, as loud as `level` says.
+    """Returns the audio of a shot, float32 [S]: harmonics of a tone with the loudness `level`.
 
     Args:
-        background: gives the pitch.
-        subject: gives the number of harmonics and the glide of the pitch.
-        level: from `loudness`.
-        rate: samples per second.
+        background: name of the background, which determines the pitch (PITCHES).
+        subject: "word", "face" or "bar", which determines the harmonics. The pitch of a face rises
+            with its loudness.
+        level: loudness over time, the result of `loudness`.
+        rate: samples per second of the result.
     """
     count = round(len(level) / RATE * rate)
     times = np.arange(count) / rate

@@ -47,21 +47,21 @@ def conv_prologue(
     Args:
         x: [..., T, H, W, C] frames, channels last.
         gain: [C] of the RMS norm over channels (epsilon 1e-6); used in float32.
-        cache: [..., K, H, W, C] of x's dtype: this function's normalised and activated output for
-            the K frames before x. Zeros before the first frame. K is at least 1; a convolution over
-            k frames needs K = k - 1.
+        cache: [..., K, H, W, C] of x's dtype: the K frames before x, after norm and SiLU, as the
+            previous call returned them. For the first piece of a video, give zeros. K is at least
+            1; a convolution over k frames needs K = k - 1.
         padding: P, rows and columns of zeros on every side of every frame. Default 0, for a
             convolution that pads by itself.
         implementation: "triton", "pallas_tpu" or "xla". Default: the first that this platform
             supports. A named implementation never falls back.
-        sharding: the sharding of x on a mesh; default None. The kernel runs in a `shard_map`
-            island. The batch may be sharded, and H and W if padding is 0; T and C may not. The
-            cache is sharded as x, the gain is replicated.
+        sharding: the sharding of x on a mesh; default None, one device. The kernel runs inside a
+            `shard_map`, on each device's part. The batch may be sharded, and H and W if padding is
+            0; T and C may not. The cache is sharded as x, the gain is replicated.
 
     Returns:
         (past [..., K + T, H + 2 P, W + 2 P, C], cache [..., K, H, W, C]), both of x's dtype. past
-        is the convolution's input and needs no padding along time. cache is the argument for the
-        next piece of the video. A kernel can be differentiated once, in reverse mode.
+        is the convolution's input and needs no padding along time. cache is the argument `cache`
+        for the next piece of the video. Kernels can be differentiated once, in reverse mode.
 
     Raises:
         ValueError: shapes or dtypes do not match, an axis is sharded that may not be, or the
@@ -121,7 +121,9 @@ def _check_shapes(x: Array, gain: Array, cache: Array, padding: int) -> None:
 def _run(
     x: Array, gain: Array, cache: Array, *, padding: int, implementation: str | None
 ) -> tuple[Array, Array]:
-    """Runs on one device: folds leading axes into B, calls an implementation and unfolds."""
+    """Computes `conv_prologue` on one device: folds all leading axes of x and cache into one axis
+    B, calls an implementation, and unfolds B in the results.
+    """
     batch = x.shape[:-4]
     x, cache = x.reshape(-1, *x.shape[-4:]), cache.reshape(-1, *cache.shape[-4:])
     name, module = select(
@@ -145,9 +147,11 @@ def _spec(x: Array, cache: Array, padding: int) -> Spec:
 def _kernel(
     name: str, module: Any, padding: int, key: Hashable
 ) -> Callable[..., tuple[Array, Array]]:
-    """Returns an implementation's kernels as one function that supports differentiation and vmap.
+    """Returns an implementation's kernels as one function (x, gain, cache) -> (past, next cache)
+    that supports differentiation and `jax.vmap`.
 
-    `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
+    `key` is `settings.key()`. It is an argument so that this function's cache depends on all
+    settings that a trace depends on.
     """
 
     def forward(x, gain, cache):

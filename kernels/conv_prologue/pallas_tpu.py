@@ -1,15 +1,16 @@
 """The prologue of a causal convolution on TPUs, forward and backward, each in one pass over memory.
 
-The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`.
-The programs of a frame run in order, and so do the frames of a batch element, those of the
-cache first. Padding moves every row down by P, so the last P rows of a block belong to the
-next block. They wait in scratch memory, and nothing is read twice. Each frame has as many more
-programs as the padding fills.
+The equations and letters are those of `reference.py`. A frame is divided into blocks of `rows`
+rows (`Tiling`), and in the forward pass one program writes one block of a frame of `past`. The
+programs of a frame run in order, and so do the frames of a batch element, those of the cache
+first. Padding moves every row down by P, so the last P rows of a block of x belong to the next
+block of past. They wait in scratch memory, so nothing is read twice. Because of the padding, a
+frame of past may have more blocks than one of x.
 
-Backward, a block of rows of x needs rows of the gradient of past that are P further down. The
-programs therefore write one block behind the one that they read, and the rest of that block
-waits in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the
-forward pass,
+In the backward pass, a block of x needs rows of past's gradient that are P further down. A program
+therefore writes the block before the one that it reads, and keeps the rows that are left in
+scratch memory. dy is the gradient of y. With s = sigmoid(u), and x read again so that the forward
+pass saves nothing,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
@@ -17,15 +18,16 @@ forward pass,
 dg is summed in order in one block of the result. No atomics are used, so the results are
 deterministic.
 
-The kernel supports multiples of 128 channels only. For other numbers of channels XLA puts the
-columns of a frame in the lanes, where they need less padding, and copies the frame for a
-kernel. A convolution, the prologue and a convolution of 96 channels moved 49.4X with the
-kernel and 44.1X without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled
-for v6e, `cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
+The kernel supports multiples of 128 channels only, and XLA handles the other numbers. For those,
+XLA puts the columns of a frame in the lanes of its registers, where they need less padding, and
+would copy the frame for a kernel. A convolution, the prologue and another convolution moved 49.4X
+with the kernel and 44.1X without it for 96 channels, and 34.4X and 68.4X for 384 channels. (X is
+the bytes of x; compiled for v6e, `cost_analysis`, not run.)
 
-The pipeline does not move a block again if its index stays the same. Blocks of x therefore
-stay at the first index while frames of the cache pass, blocks of the cache stay at the last
-index afterwards, and blocks of the next cache stay at the first index until their frames come.
+The pipeline does not move a block again if its index stays the same. The index of x's block
+therefore stays at the first one while frames of the cache pass, that of the cache's block stays at
+the last one afterwards, and that of the next cache's block stays at the first one until its frames
+come.
 """
 
 import dataclasses
@@ -45,7 +47,7 @@ from kernels.errors import Unsupported
 # Bytes of fast memory (VMEM) that a program may use. Cores of the supported generations have 64 MiB
 # or more.
 MEMORY = 60 * 2**20
-LANES = 128
+LANES = 128  # numbers of a row of a TPU's registers
 
 
 def _up(n: int, multiple: int) -> int:
@@ -54,9 +56,11 @@ def _up(n: int, multiple: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How the TPU kernel divides its work into programs: each handles `rows` rows of a frame.
+    """How the TPU kernel divides its work into programs: each handles a block of rows of a frame.
 
-    All other sizes are those of the spec.
+    Attributes:
+        spec: the shapes of the call.
+        rows: rows of a block.
     """
 
     spec: Spec
@@ -74,8 +78,8 @@ class Tiling:
 
     @property
     def late(self) -> int:
-        """The number of blocks by which the backward pass's writes lag behind its reads of past's
-        gradient.
+        """The number of blocks by which the backward pass writes behind what it reads of past's
+        gradient: 1 with padding, else 0.
         """
         return 1 if self.spec.P else 0
 
@@ -85,8 +89,8 @@ class Tiling:
         return self.spec.H % self.rows > 0
 
     def shape(self, frames: int, padding: int = 0) -> tuple[int, ...]:
-        """Returns the shape of an array of `frames` frames per batch element, each padded on all
-        sides by `padding`.
+        """Returns the shape [B, frames, rows, columns, C] of an array of `frames` frames, each with
+        `padding` rows and columns more on all sides. Default: 0.
         """
         spec = self.spec
         return spec.B, frames, spec.H + 2 * padding, spec.W + 2 * padding, spec.C
@@ -95,20 +99,18 @@ class Tiling:
     def memory(self) -> int:
         """The bytes of VMEM (a TPU's fast memory) that one program of the grid needs.
 
-        Counts 13 blocks of `rows` rows of the frame: six arrays in two buffers each and one block
-        in use. Counts 12 rows in float32 too, for intermediate results.
+        It is the sum of 13 blocks of `rows` rows of a frame (six arrays in two buffers each, and
+        one block in use) and of 12 rows in float32 for intermediate results.
         """
         row = _up(self.spec.W + 2 * self.spec.P, 16) * _up(self.spec.C, LANES)
         return row * (13 * self.rows * jnp.dtype(self.spec.dtype).itemsize + 12 * 4)
 
     # Block indices of each array, for program (batch b, frame f of past, block i of its rows). An
-    # index that stays the same costs no transfer, so arrays that a program does not use stay put.
+    # index that stays the same costs no transfer, so arrays that a program does not use keep it.
 
     def of_x(self, b, f, i):
-        """Returns the index of the block of x that a program reads: frame f - K, from the first
-        frame after the cache on.
-
-        The program is that of batch element b, frame f of past and block i.
+        """Returns the index of the block of x that the program of batch element b, frame f of past
+        and block i reads: of frame f - K, and the first block while f < K.
         """
         return (
             b,
@@ -119,10 +121,8 @@ class Tiling:
         )
 
     def of_cache(self, b, f, i):
-        """Returns the index of the block of the cache that a program reads: frame f, until its K
-        frames have passed.
-
-        The program is that of batch element b, frame f of past and block i.
+        """Returns the index of the block of the cache that the program of batch element b, frame f
+        of past and block i reads: of frame f, and the last block from f = K on.
         """
         last = self.blocks - 1
         return (
@@ -134,10 +134,8 @@ class Tiling:
         )
 
     def of_next(self, b, f, i):
-        """Returns the index of the block of the next cache that a program writes: frame f - T, in
-        the last K frames.
-
-        The program is that of batch element b, frame f of past and block i.
+        """Returns the index of the block of the next cache that the program of batch element b,
+        frame f of past and block i writes: of frame f - T, and the first block while f < T.
         """
         return (
             b,
@@ -148,8 +146,8 @@ class Tiling:
         )
 
     def of_past(self, b, f, i):
-        """Returns the index of the block of past that the program of batch element b, frame f and
-        block i writes.
+        """Returns the index of the block of past (or of its gradient) that the program of batch
+        element b, frame f and block i writes (or reads).
         """
         return b, f, jnp.minimum(i, self.padded_blocks - 1), 0, 0
 
@@ -157,8 +155,8 @@ class Tiling:
         """Returns the Pallas BlockSpec of `rows` unpadded rows of a frame, [1, 1, rows, W, C].
 
         Args:
-            place: gives the index of the block, such as `of_x`.
-            late: programs by which the block lags behind. Default 0.
+            place: function (b, f, i) -> index of the block, such as `of_x`.
+            late: the block is that of the program `late` programs before. Default 0.
         """
         spec = self.spec
         return pl.BlockSpec(
@@ -176,13 +174,17 @@ class Tiling:
 
 
 def _normalised(x):
-    """Returns n and r of the reference's equation (1) for float32 [W, C]."""
+    """Returns the RMS-normalised row n [W, C] and r [W, 1], one over the root mean square (equation
+    1 of the reference), for a row x, float32 [W, C].
+    """
     r = lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
     return x * r, r
 
 
 def _over_rows(first: int, end: int, body) -> None:
-    """Runs body(row) for each row of a block in a loop; unrolled, the program would be too long."""
+    """Runs body(row) for the rows `first` to `end` - 1 of a block, in a loop: unrolled, the program
+    would be too long.
+    """
     lax.fori_loop(first, end, lambda r, _: body(r), None)
 
 
@@ -251,7 +253,9 @@ def _backward_kernel(
         return jnp.where(block * tl.rows + r < spec.H, x, 0.0) if tl.ragged else x
 
     def pull_back(r, dpast):
-        """Handles row r of the block, given its row of past's gradient, [W + 2 P, C]."""
+        """Writes the gradients for row r of the block, given its row of past's gradient `dpast`,
+        [W + 2 P, C].
+        """
         dy = dpast.astype(jnp.float32)[P : P + spec.W]
         dy = exists(r, dy + jnp.where(f >= spec.T, dnext_ref[0, 0, r].astype(jnp.float32), 0.0))
 
@@ -303,8 +307,9 @@ def parameters(spec: Spec) -> dict[str, int]:
     """Returns the launch parameters of a call: the heuristic below, or those tuned on this device.
 
     Launch parameters:
-        rows: rows of a program: 2^19 numbers, which take ten times as long to move as a program
-            takes to start. At least P, because a row waits for the next block only.
+        rows: rows of a program. They hold at most 2^19 numbers, which take ten times as long to
+            move as a program takes to start. At least P, because a row can wait only for the next
+            block.
     """
     row = _up(spec.W, 8) * _up(spec.C, LANES)
     heuristic = {"rows": max(min(2**19 // row, spec.H), spec.P, 1)}
@@ -319,10 +324,10 @@ def _tiling(spec: Spec) -> Tiling:
 
 
 def _folded(spec: Spec) -> Spec:
-    """Joins several short rows into one if the frame is unpadded.
+    """Returns the spec with several short rows joined into one of at most 1024 columns.
 
-    Without padding a frame is a list of positions. Rows are joined if W is a multiple of 16, so
-    that the layout in memory stays the same.
+    Rows can be joined if the frame is not padded, because it is then a list of positions. W must be
+    a multiple of 16, so that the layout in memory stays the same. Otherwise returns `spec`.
     """
     if spec.P or spec.W % 16:
         return spec
@@ -364,7 +369,7 @@ def forward(
         spec: the shapes of the call.
         x: frames [B, T, H, W, C].
         gain: float32 [C].
-        cache: [B, K, H, W, C].
+        cache: the K frames before x, normalised and activated, [B, K, H, W, C].
     Returns:
         past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """
@@ -394,10 +399,10 @@ def backward(
 
     Args:
         spec: the shapes of the call.
-        x: as for `forward`.
-        gain: as for `forward`.
-        dpast: gradient of the result past, of its shape.
-        dnext: gradient of the next cache, of its shape.
+        x: frames [B, T, H, W, C].
+        gain: float32 [C].
+        dpast: gradient of past, [B, K + T, H + 2 P, W + 2 P, C].
+        dnext: gradient of the next cache, [B, K, H, W, C].
     Returns:
         The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
         [B, K, H, W, C].

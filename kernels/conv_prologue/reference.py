@@ -1,18 +1,18 @@
 """Specification of the prologue of a causal convolution, computed in float32.
 
-For every position of x [B, T, H, W, C], with gain g [C], and cache c [B, K, H, W, C], the
-output for the K frames before x:
+The inputs are frames x [B, T, H, W, C], a gain g [C], and a cache [B, K, H, W, C], which holds the
+K frames of y before x. For every position (c runs over channels, eps is EPSILON):
 
-    n = x r,   r = 1 / sqrt(mean_c x_c^2 + eps)                                                  (1)
-    y = u sigmoid(u),   u = g n                                                                  (2)
-    past = c and then y along time,   [B, K + T, H, W, C]                                        (3)
+    n = x r,   r = 1 / sqrt(mean_c x_c^2 + eps)                      RMS norm                    (1)
+    y = u sigmoid(u),   u = g n                                      gain and SiLU               (2)
+    past = the cache, then y along time,   [B, K + T, H, W, C]                                   (3)
     next cache = the last K frames of past                                                       (4)
 
 past is returned with P rows and columns of zeros around every frame. A convolution over k = K
 + 1 frames reads it without padding along time. The cache holds the convolution's input
-(normalised and activated), not the norm's input, and zeros before the first frame. Processing
-a video in pieces of any length, with the cache passed on, therefore gives the same numbers as
-processing it whole.
+(normalised and activated), not the norm's input; before the first frame of a video it is zero.
+Processing a video in pieces of any length, with the cache passed on, therefore gives the same
+numbers as processing it whole.
 """
 
 import jax
@@ -32,8 +32,8 @@ def prologue(
 
     Args:
         x: frames [B, T, H, W, C].
-        gain: float32 [C].
-        cache: [B, K, H, W, C].
+        gain: float32 [C], g.
+        cache: the K frames of y before x, [B, K, H, W, C].
         padding: P, rows and columns of zeros on every side of every frame. Default 0.
     Returns:
         past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].

@@ -12,12 +12,12 @@ class Spec:
     """The shapes and the dtype of a call of `conv_prologue`.
 
     Attributes:
-        B: batch.
-        T: frames of x.
-        H: rows.
-        W: columns.
+        B: size of the batch.
+        T: number of frames of x.
+        H: rows of a frame.
+        W: columns of a frame.
         C: channels.
-        K: cached frames. Default 2.
+        K: number of cached frames. Default 2.
         P: rows and columns of zeros on each side of a frame. Default 0.
         dtype: dtype of x and cache. Default "bfloat16".
     """
@@ -73,8 +73,8 @@ class Spec:
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
     """Returns random arguments of `conv_prologue` by name, all but `padding`.
 
-    x [B, T, H, W, C] and cache [B, K, H, W, C] are standard normal in the spec's dtype; gain [C] is
-    float32 near one. The default seed is 0.
+    x [B, T, H, W, C] and cache [B, K, H, W, C] are standard normal in the spec's dtype. gain [C] is
+    float32, normal with mean 1 and deviation 0.2. The default seed is 0.
     """
     x, gain, cache = jax.random.split(jax.random.key(seed), 3)
     return {
@@ -87,8 +87,8 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # Decoders of Wan's class, 704 x 1280 pixels. One latent frame becomes four frames at full size;
-    # layers before the temporal upsampling have fewer.
+    # Layers of a decoder as in Wan (arXiv:2503.20314), for 704 x 1280 pixels. One latent frame
+    # becomes four frames at full size; layers before the temporal upsampling have fewer.
     "wan_704_full": Spec(1, 4, 704, 1280, 96, P=1),
     "wan_704_half": Spec(1, 4, 352, 640, 192, P=1),
     "wan_704_quarter": Spec(1, 2, 176, 320, 384, P=1),

@@ -1,13 +1,14 @@
 """The prologue of a causal convolution on NVIDIA GPUs, each direction in one pass over memory.
 
-The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring
-positions of one frame of `past`, padding included, with all their channels at once. It copies
-frames of the cache, and normalises and activates frames of x. It writes the last K frames of
-past also as the next cache. Each input is therefore read once and each output written once.
+The equations and letters are those of `reference.py`. In the forward pass, a program writes a
+number of neighbouring positions (the constant ROWS) of one frame of `past`, padding included, with
+all their channels at once. It copies frames of the cache, and normalises and activates frames of
+x. It writes the last K frames of past also as the next cache. Each input is therefore read once
+and each output written once.
 
-Backward, the gradient of y and of the cache is that of past, plus that of the next cache in
-the last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that
-nothing is saved by the forward pass,
+In the backward pass, dy, the gradient of y, and the gradient of the cache are that of past, plus
+that of the next cache in the last K frames. The padding has no gradient. With s = sigmoid(u), and
+x read again so that the forward pass saves nothing,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
@@ -32,7 +33,10 @@ EPS = tl.constexpr(EPSILON)
 
 @triton.jit
 def _load(pointer, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
-    """Loads C numbers from each offset in `rows`: [ROWS, WIDE] float32, 0 where masked."""
+    """Loads C numbers from each offset in `rows` [ROWS] behind a pointer: float32 [ROWS, WIDE].
+
+    The result is 0 in rows where `exists` [ROWS] is False, and in columns from C on.
+    """
     c = tl.arange(0, WIDE)
     return tl.load(
         pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0.0
@@ -69,7 +73,7 @@ def forward_kernel(
 
     x [B, T, H, W, C], gain [C] and cache [B, K, H, W, C] are inputs. past
     [B, K + T, H + 2 P, W + 2 P, C] and next [B, K, H, W, C] are outputs. WIDE is C rounded up to a
-    power of two.
+    power of two. Programs run over batch elements, frames of past and groups of ROWS positions.
     """
     ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
     BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
@@ -112,11 +116,13 @@ def backward_kernel(
     WIDE: tl.constexpr,
     STEPS: tl.constexpr,
 ):
-    """Computes the gradients of x, gain and cache for STEPS ROWS positions of one frame of past.
+    """Computes the gradients of x, gain and cache for STEPS times ROWS positions of one frame of
+    past.
 
-    x, gain, and the gradients dpast and dnext of the results are inputs, as in `forward_kernel`. dx
-    and dcache are outputs, like x and the cache. dgain is an output too, this program's partial sum
-    [C] in float32. WIDE is C rounded up to a power of two.
+    x [B, T, H, W, C], gain [C], and dpast and dnext, the gradients of past and next with their
+    shapes, are inputs. dx, dcache and dgain are outputs: the gradients of x and of the cache with
+    their shapes, and this program's partial sum [C] of the gain's gradient, in float32. WIDE is C
+    rounded up to a power of two.
     """
     BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
     program = tl.program_id(0)
@@ -171,15 +177,17 @@ def check(spec: Spec) -> None:
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     """Returns the launch parameters of a kernel, "forward" or "backward": the heuristic below, or
-    tuned values.
+    the values tuned on this device.
 
     Launch parameters:
-        rows: positions that a program handles at a time, a power of two. Forward 4096 numbers, 32 a
-            thread, which is 4 loads of 16 bytes in flight. Backward half of that, because a
-            position needs three times the registers.
-        steps: groups of rows that share one partial sum of the gain's gradient. 8 groups of 16 rows
-            make the sums 1 / 64 of the bytes moved.
-        warps: 4. Half a warp reads a position of 96 channels, and no sum crosses warps.
+        rows: positions that a program handles at a time, a power of two. Forward, they hold 4096
+            numbers: 32 for each thread, which is 4 loads of 16 bytes in flight. Backward, half as
+            many, because a position needs three times the registers.
+        steps: of the backward kernel alone: number of groups of `rows` positions that share one
+            partial sum of the gain's gradient. At most 8: 8 groups of 16 positions make the sums
+            1 / 64 of the bytes moved.
+        warps: warps of a program, 4. Half a warp reads a position of 96 channels, and no sum
+            crosses warps.
     """
     wide = triton.next_power_of_2(spec.C)
     heuristic = {"rows": max(1, (4096 if kernel == "forward" else 2048) // wide), "warps": 4}
@@ -234,7 +242,7 @@ def forward(
         spec: the shapes of the call.
         x: frames [B, T, H, W, C].
         gain: float32 [C].
-        cache: [B, K, H, W, C].
+        cache: the K frames before x, normalised and activated, [B, K, H, W, C].
     Returns:
         past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """
@@ -249,10 +257,10 @@ def backward(
 
     Args:
         spec: the shapes of the call.
-        x: as for `forward`.
-        gain: as for `forward`.
-        dpast: gradient of the result past, of its shape.
-        dnext: gradient of the next cache, of its shape.
+        x: frames [B, T, H, W, C].
+        gain: float32 [C].
+        dpast: gradient of past, [B, K + T, H + 2 P, W + 2 P, C].
+        dnext: gradient of the next cache, [B, K, H, W, C].
     Returns:
         The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
         [B, K, H, W, C].

@@ -38,7 +38,8 @@ def gated_norm(
 ) -> tuple[Float[Array, "*N S D"], Float[Array, "*N S D"]]:
     """Gated residual and modulated norm: y = x + gate f and z = (1 + scale) rms(y) + shift.
 
-    It joins the end of one branch of a block to the beginning of the next: the gate belongs to the
+    Here rms(y) is y divided by its root mean square over D. The operation joins the end of one
+    residual branch of a transformer block to the beginning of the next: the gate belongs to the
     branch that ends, shift and scale to the branch that begins. Source: adaptive norm and gate as
     in DiT (Peebles & Xie 2022, arXiv:2212.09748), RMS norm Zhang & Sennrich 2019
     (arXiv:1910.07467).
@@ -46,15 +47,16 @@ def gated_norm(
     Args:
         x: [..., S, D] the residual stream.
         f: [..., S, D] the output of the branch, of x's dtype.
-        gate, shift, scale: [..., D] of x's dtype or float32; one row for all S sites of a frame.
+        gate, shift, scale: [..., D] of x's dtype or float32; the same for all S sites (tokens) of a
+            frame.
         implementation: "triton" or "xla". Default: the first that this platform supports. A named
             implementation never falls back. Implementations differ in the gradient only.
-        sharding: the sharding of x on a mesh; default None. The kernel runs in a `shard_map`
-            island. All axes except D may be sharded. f is sharded as x; gate, shift and scale as
-            the axes before S.
+        sharding: the sharding of x on a mesh; default None, one device. The operation runs inside a
+            `shard_map`, on each device's part. All axes except D may be sharded. f is sharded as x;
+            gate, shift and scale as the axes before S.
 
     Returns:
-        (y, z), each [..., S, D] of x's dtype. A kernel can be differentiated once, in reverse mode.
+        (y, z), each [..., S, D] of x's dtype. Kernels can be differentiated once, in reverse mode.
 
     Raises:
         ValueError: shapes or dtypes do not match, D is sharded, or the implementation is unknown.
@@ -112,9 +114,10 @@ def _run(
     *,
     implementation: str | None,
 ) -> tuple[Array, Array]:
-    """Runs on one device: selects an implementation and calls it.
+    """Computes `gated_norm` on one device: selects an implementation and calls it.
 
-    Leading axes are folded into N for a kernel only: folding would make XLA move sharded arrays.
+    For a kernel, leading axes are folded into one axis N. For "xla" they are not, because folding
+    would make XLA move sharded arrays.
     """
     shape = x.shape
     spec = Spec(math.prod(shape[:-2]), *shape[-2:], dtype=x.dtype.name)
@@ -129,9 +132,11 @@ def _run(
 
 @functools.cache
 def _kernel(name: str, module: Any, key: Hashable) -> Callable[..., tuple[Array, Array]]:
-    """Returns the reference's forward pass with an implementation's gradient.
+    """Returns a function (x, f, gate, shift, scale) -> (y, z): the reference's forward pass with an
+    implementation's gradient.
 
-    `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
+    `key` is `settings.key()`. It is an argument so that this function's cache depends on all
+    settings that a trace depends on.
     """
 
     def backward(y, *arrays):

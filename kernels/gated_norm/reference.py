@@ -1,14 +1,14 @@
 """Specification of a gated residual and the modulated norm after it, computed in float32.
 
-For tokens x, f [N, S, D] of N frames of S sites, and rows gate a, shift b and scale c [N, D],
-each shared by all sites of a frame:
+The inputs are x and f [N, S, D], of N frames of S sites (tokens), and a gate a, a shift b and a
+scale c [N, D], each shared by all sites of a frame. d runs over D, and eps is EPSILON:
 
     y = x + a f,   rounded to the dtype of x                                                     (1)
     n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                  (2)
     z = (1 + c) n + b                                                                            (3)
 
-XLA's forward pass moves the minimum of bytes, or nearly so; every implementation therefore
-uses this one.
+Compiled by XLA, this forward pass moves nearly the minimum of bytes. Every implementation
+therefore uses it, and kernels compute the gradient only.
 """
 
 import jax
@@ -27,11 +27,11 @@ def gated_norm(
     """Specifies `api.gated_norm` in plain JAX: y = x + gate f and z = (1 + scale) rms(y) + shift.
 
     Args:
-        x: [..., S, D].
-        f: [..., S, D].
-        gate: [..., D], and so are shift and scale.
-        shift: [..., D].
-        scale: [..., D].
+        x: the residual stream, [..., S, D].
+        f: the output of a branch, [..., S, D].
+        gate: [..., D], a.
+        shift: [..., D], b.
+        scale: [..., D], c.
     Returns:
         y and z, each [..., S, D] of x's dtype.
     """

@@ -12,9 +12,9 @@ class Spec:
     """The shapes and the dtype of a call of `gated_norm`.
 
     Attributes:
-        N: frames of the whole batch.
-        S: sites of a frame.
-        D: width.
+        N: number of frames of the whole batch.
+        S: sites (tokens) of a frame.
+        D: width of a token.
         dtype: dtype of x, f and the results. Default "bfloat16".
     """
 
@@ -28,21 +28,21 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """The bytes of the input x. The residual branch f and the results y and z have as many."""
+        """The bytes of the input x. The branch f and the results y and z have as many each."""
         return self.N * self.S * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_bytes(self) -> int:
         """The minimum bytes moved forward: x and f read, y and z written.
 
-        The rows of a frame are small and not counted.
+        Gate, shift and scale are small and not counted.
         """
         return 4 * self.array_bytes
 
     @property
     def backward_bytes(self) -> int:
-        """The minimum bytes moved backward: y, f and the gradients of y and z read, two gradients
-        written.
+        """The minimum bytes moved backward: y, f and the gradients of y and z read, the gradients
+        of x and f written.
         """
         return 6 * self.array_bytes
 
@@ -65,7 +65,8 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. docs/results reports t16 (width 1152).
+    # The presets of sora_jax: S, B, XL at 512 px and at 720p, and 14B at 480p. docs/results reports
+    # t16.
     "s": Spec(2 * 9, 256, 384),
     "m": Spec(2 * 9, 1024, 768),
     "t16": Spec(2 * 16, 1024, 1152),

@@ -1,17 +1,18 @@
 """Gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass.
 
-The forward pass is the reference's. The equations are those of `reference.py`, with its gate
-a, shift b and scale c. Let dy and dz be the gradients of the two results. n = y r is
-recomputed from y, which the model keeps anyway:
+The forward pass is that of `reference.py`, and so are the letters: gate a, shift b, scale c. dy
+and dz are the gradients of the results y and z. n = y r is recomputed from y, which the model
+keeps anyway:
 
     w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                             (1)
     dx = e,   df = a e                                                                           (2)
     da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                           (3)
 
-A program handles EACH neighbouring sites of one frame, ROWS at a time, with all their channels
-at once. It accumulates (3) in registers and writes each sum once; XLA adds these partial sums.
-No atomics are used, so the results are deterministic. XLA alone needs several passes, because
-it sums over sites and over channels in different kernels.
+The constants EACH and ROWS are numbers of sites. A program handles EACH neighbouring sites of one
+frame, ROWS at a time, with all their channels at once. It accumulates the sums of equation (3) in
+registers and writes each once; XLA adds these partial sums. No atomics are used, so the results
+are deterministic. XLA alone needs several passes, because it sums over sites and over channels in
+different kernels.
 """
 
 import jax
@@ -99,11 +100,12 @@ def parameters(spec: Spec) -> dict[str, int]:
     """Returns the launch parameters of a call: the heuristic below, or those tuned on this device.
 
     Launch parameters:
-        rows: sites that a program handles at a time, a power of two: 2048 numbers, so that each
-            thread loads 8 numbers (16 bytes) at once. One row if a row is longer than that.
-        warps: 8; 16 for rows of more than 2048 numbers, since a whole row is in registers at once.
-        each: sites of a program: enough programs for 4 on each of 132 processors, but at least 32
-            sites, which keeps the array of partial sums small.
+        rows: sites that a program handles at a time, a power of two. They hold 2048 numbers, so
+            that each thread loads 8 numbers (16 bytes) at once. One site if D is more than that.
+        warps: warps of a program: 8, or 16 if D is more than 2048, since all numbers of a site are
+            in registers at once.
+        each: sites of a program. There are then enough programs for 4 on each of 132 processors. At
+            least 32 sites, which keeps the array of partial sums small.
     """
     wide = triton.next_power_of_2(spec.D)
     rows = max(1, 2048 // wide)
@@ -151,13 +153,13 @@ def backward(
     dy: jax.Array,
     dz: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Returns the gradients of `gated_norm`: of x, f [N, S, D] and of gate, shift, scale [N, D] in
-    float32.
+    """Returns the gradients of `gated_norm`: of x and f [N, S, D] in their dtype, and of gate,
+    shift and scale [N, D] in float32.
 
     Args:
         spec: the shapes of the call.
-        y: first result [N, S, D].
-        f: [N, S, D].
+        y: the first result, [N, S, D].
+        f: output of the branch, [N, S, D].
         gate: float32 [N, D].
         scale: float32 [N, D].
         dy: gradient of y, [N, S, D].

@@ -7,5 +7,6 @@
     compare   paired differences between arms, with intervals
     report    the study as Markdown and figures
 
-`experiments.ablate` runs a sweep and `experiments.report` reports it.
+An arm is a configuration that is compared with others, a trial one arm with one seed, and a study a
+sweep with its results. `experiments.ablate` runs a sweep and `experiments.report` reports it.
 """

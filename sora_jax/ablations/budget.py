@@ -4,10 +4,10 @@ one does.
     cost(arm) = steps * (step + update / accumulate)                                             (1)
     off(arm) = cost(arm) / cost(first) - 1                                                       (2)
 
-`step` is the FLOPs of loss and gradient of a batch, and `update` that of the optimizer, both
-counted in the jaxpr (`sora_jax.flops`) without recomputation. Where the number of steps changes,
-the warm-up of the learning rate and the memory of the weights' average scale with it, so that
-both stay the same share of the run.
+`step` is the FLOPs of the loss and gradient of a batch, and `update` the FLOPs of an update of the
+optimizer, one in `accumulate` steps. Both are counted in the jaxpr (`sora_jax.flops`) without
+recomputation. Where the number of steps changes, the warm-up of the learning rate and the time
+constant of the weights' average scale with it, so that both stay the same share of the run.
 """
 
 import bisect
@@ -19,12 +19,12 @@ from sora_jax.errors import UserError
 from sora_jax.training.run import Run
 
 TOLERANCE = 0.02  # largest |off| of equation (2)
-COARSE = 0.2  # the same before the steps close the rest of a depth or width
-LARGEST = 4  # depth and width are tried up to this multiple of the configured one
+COARSE = 0.2  # largest |off| of the nearest depth or width, before the steps make up the rest
+LARGEST = 4  # depth and width are tried up to this multiple of the configured value
 
 
 def flops(run: AnyRun) -> float:
-    """Returns the FLOPs of a run, equation (1). Of a mixture, a step is the mean by the sets'
+    """Returns the FLOPs of a run, equation (1). For a mixture, `step` is the mean by the sets'
     weights.
 
     Raises:
@@ -40,13 +40,15 @@ def matched(run: AnyRun, budget: float, match: str, name: str) -> AnyRun:
     Args:
         run: the run as it is configured.
         budget: FLOPs, those of the first arm.
-        match: "steps"; "depth" or "width", of which the nearest is taken, and the steps close the
-            rest, both of models alone; "" returns the run unchanged.
-        name: of the arm, for messages.
+        match: "steps" changes the number of steps. "depth" or "width", for models alone, takes the
+            nearest depth or width, and the number of steps then makes up the rest. "" returns the
+            run unchanged.
+        name: the name of the arm, for messages.
 
     Raises:
-        UserError: no candidate is within TOLERANCE; the message says by how much the nearest
-            misses.
+        UserError: no depth or width is within COARSE of the budget, or no number of steps within
+            TOLERANCE; the message says by how much the nearest misses. Or the depth or width of a
+            tokenizer is asked for.
     """
     if not match:
         return run

@@ -6,11 +6,12 @@ For arms a and b with n common seeds and scores x (less is better),
     d +- t(.975, n - 1) e                                       95 % interval                    (2)
     (t(.975, n - 1) + t(.8, n - 1)) e                           detectable difference            (3)
 
-Trials of one seed share initial weights where their shapes agree, the order of the data, and
-the noise, levels and clips of the validation, so that d_s has little noise. (3) is the smallest
-true difference that such a study finds significant in 80 % of its repetitions. The p values of
-all comparisons of a study are adjusted after Holm (1979), which keeps the chance of any false
-difference below 5 %.
+x_as is the score of arm a with seed s, and t(q, f) the quantile q of Student's distribution with f
+degrees of freedom. Trials of one seed share initial weights where their shapes agree, the order of
+the data, and the noise, levels and clips of the validation, so that d_s has little noise. The
+detectable difference, (3), is the smallest true difference that such a study finds significant in
+80 % of its repetitions. The p values of all comparisons of a study are adjusted after Holm (1979),
+which keeps the chance of any false difference below 5 %.
 """
 
 import dataclasses
@@ -27,7 +28,13 @@ POWER = 0.8
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and its 95 % interval (nan for one seed)."""
+    """A mean over seeds and its 95 % interval.
+
+    Attributes:
+        mean: the mean.
+        low, high: ends of the interval; nan for one seed.
+        seeds: number of seeds.
+    """
 
     mean: float
     low: float
@@ -41,8 +48,8 @@ class Comparison:
 
     Attributes:
         first, second: names of the arms.
-        difference: score of the first less that of the second, over their common seeds.
-        detectable: equation (3).
+        difference: mean of the first's score minus the second's, over their common seeds.
+        detectable: the detectable difference, equation (3); nan for one seed.
         p: p value of a paired t test, adjusted after Holm; nan for one seed.
     """
 
@@ -59,7 +66,7 @@ class Comparison:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Returns the mean of values, one for each seed, with equation (2)."""
+    """Returns the mean of values, one for each seed, with its interval, equation (2)."""
     x = np.asarray(values, float)
     mean, error = float(x.mean()), _error(x)
     reach = float(stats.t.ppf(0.5 + LEVEL / 2, max(1, len(x) - 1))) * error
@@ -67,12 +74,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def comparisons(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Returns the comparison of every two arms that agree in their values `within`.
+    """Returns the comparison of every two arms that agree in their values `within` (`Sweep`).
 
-    Arms without a common seed are left out.
+    Pairs of arms without a common seed are left out.
 
     Args:
-        records: of trials (`trial.run_trial`).
+        records: records of trials (`trial.run_trial`).
     """
     groups: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
@@ -92,7 +99,9 @@ def comparisons(records: Sequence[Mapping[str, Any]]) -> list[Comparison]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Returns p values adjusted after Holm (1979); nan stays nan and does not count."""
+    """Returns p values adjusted after Holm (1979), in the given order. nan stays nan and does not
+    count as a test.
+    """
     values, adjusted = np.asarray(p, float), np.full(len(p), np.nan)
     tested = np.flatnonzero(~np.isnan(values))
     largest = 0.0
@@ -103,7 +112,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _error(x: np.ndarray) -> float:
-    """Returns e of equation (1); nan for one value."""
+    """Returns the standard error of the mean, e of equation (1); nan for one value."""
     return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""What a study will cost: FLOPs, memory and hours of each arm, before anything is trained."""
+"""The cost of a study before anything is trained: FLOPs, memory and hours of each arm."""
 
 import time
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ STEPS = 3  # timed steps; the fastest counts
 
 
 def table(trials: Sequence[Trial]) -> str:
-    """Returns a table of the arms of trials, with the sum of their hours on this machine.
+    """Returns a table of the arms of trials, and the hours of all trials on this machine, as text.
 
-    Memory is that of the compiled training step, and hours are its measured time by the number of
-    steps. Validation, scoring and making the latents are not included.
+    Memory is that of the compiled training step. Hours are those of one trial, the measured time of
+    a step times the number of steps. Validation, scoring and making the latents are not included.
+    The column "off" is the difference of the FLOPs from those of the first arm.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -49,7 +50,7 @@ def table(trials: Sequence[Trial]) -> str:
 def measured(run: AnyRun) -> tuple[float, float]:
     """Returns (bytes, seconds) of a compiled training step.
 
-    Of a mixture: the largest memory, and the mean time by the weights of the sets.
+    For a mixture of sets they are the largest memory, and the mean time by the sets' weights.
     """
     memory, seconds = [], []
     for step, state, batch in compiled_steps(run):

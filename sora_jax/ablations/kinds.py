@@ -1,5 +1,7 @@
-"""What a trial trains: a model (`Run`) or a tokenizer (`TokenizerRun`), and what differs between
-them. The sweep's configuration decides: that of a tokenizer has a `kind`.
+"""The two kinds of runs that a trial can train, a model (`Run`) or a tokenizer (`TokenizerRun`),
+and the functions that differ between them.
+
+The sweep's configuration decides: that of a tokenizer has a key `kind`.
 """
 
 import dataclasses
@@ -44,7 +46,11 @@ def run_of(values: Mapping[str, Any]) -> AnyRun:
 
 
 def read_run(config: str, values: Mapping[str, Any]) -> AnyRun:
-    """Returns the run of a configuration, a file or a name, with other values of some keys.
+    """Returns the run of a configuration, some of its values replaced.
+
+    Args:
+        config: a file whose name ends in .py, or a registered name.
+        values: the replaced values by key, such as {"train.steps": 200}.
 
     Raises:
         UserError: the configuration does not exist, a key is unknown or a value is wrong.
@@ -60,7 +66,7 @@ def default_of(run: AnyRun) -> AnyRun:
 
 
 def weights_kind(run: AnyRun) -> str:
-    """Returns the kind of the weights that the run writes, a name of `weights.KINDS`."""
+    """Returns the kind of the weights that the run writes, a key of `weights.KINDS`."""
     return "st_dit" if isinstance(run, Run) else run.kind
 
 
@@ -70,8 +76,8 @@ def identify(run: AnyRun) -> dict[str, Any]:
 
 
 def prepare(run: AnyRun, folder: Path) -> None:
-    """Makes the latents that a model trains on and is validated on, in `folder`. A tokenizer needs
-    none.
+    """Makes the latents that a model trains on and is validated on, in `folder`. Does nothing for a
+    tokenizer, which needs none.
     """
     if isinstance(run, Run):
         inputs.latents_of(run.data, folder)
@@ -79,15 +85,18 @@ def prepare(run: AnyRun, folder: Path) -> None:
 
 
 def train_run(run: AnyRun, workdir: Path) -> tuple[Path, str]:
-    """Trains, or continues, and returns (file of the weights, their fingerprint)."""
+    """Trains in a run's directory, or continues there, and returns (file of the weights, their
+    fingerprint).
+    """
     trained = train(run, workdir) if isinstance(run, Run) else train_tokenizer(run, workdir)
     assert trained is not None  # one process
     return trained.weights, trained.fingerprint
 
 
 def step_flops(run: AnyRun) -> tuple[float, float]:
-    """Returns the FLOPs of (loss and gradient of a batch, update of the optimizer). Of a mixture,
-    the first is the mean by the sets' weights.
+    """Returns (FLOPs of the loss and gradient of a batch, FLOPs of an update of the optimizer).
+
+    For a mixture the first is the mean by the sets' weights.
 
     Raises:
         UserError: the model does not fit a format of the data.
@@ -123,7 +132,9 @@ def _counted(
 
 
 def compiled_steps(run: AnyRun) -> list[tuple[Any, Any, Any]]:
-    """Returns (compiled training step, state, batch) for each set of the run's data."""
+    """Returns (compiled training step, state, batch) for each set of the run's data. The step maps
+    (state, batch) to (state, metrics). Batches of models are made up of ones.
+    """
     if not isinstance(run, Run):
         program, batches = _tokenizer(run)
         # Copies, because a step donates the buffers of its state.
@@ -144,7 +155,7 @@ def compiled_steps(run: AnyRun) -> list[tuple[Any, Any, Any]]:
 
 
 def _tokenizer(run: TokenizerRun) -> tuple[TokenizerProgram, list[dict[str, Any]]]:
-    """Returns the program of a tokenizer, and a batch of each set."""
+    """Returns the program of a tokenizer's training, and a batch {set: arrays} of each set."""
     with tempfile.TemporaryDirectory() as folder:
         program = TokenizerProgram.assemble(run, Path(folder))
         batches = [

@@ -1,7 +1,8 @@
 """The report of a study: report.md, with scores.png, curves.png and the same as SVG.
 
-Limits come first: number of seeds, hardware, trials that are missing, how far the arms' FLOPs
-are apart. Then differences between arms, scores of each arm, and its suites of the scoreboard.
+An arm is a configuration that the study compares, a trial one arm with one seed. The report begins
+with the limits: number of seeds, hardware, missing trials, and how far the arms' FLOPs are apart.
+Then come differences between arms, scores of each arm, and its suites of the scoreboard.
 """
 
 import collections
@@ -20,7 +21,7 @@ from sora_jax.ablations.study import Study
 from sora_jax.errors import UserError
 from sora_jax.models.cost import quantity
 
-Records = Sequence[Mapping[str, Any]]
+Records = Sequence[Mapping[str, Any]]  # records of trials (`trial`), in the order of the sweep
 FORMATS = ("png", "svg")
 
 
@@ -81,7 +82,7 @@ def markdown(study: Study, records: Records) -> str:
 
 
 def limits(study: Study, records: Records) -> list[str]:
-    """Returns what the study cannot say, a sentence each."""
+    """Returns the limits of what the study can say, a sentence each."""
     arms, total = by_arm(records), len(study.trials)
     fewest = min(len(of) for of in arms.values())
     found = [
@@ -116,9 +117,9 @@ def by_arm(records: Records) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def scores(records: Records) -> Figure:
-    """Draws the score of every trial, with the mean and 95 % interval of each arm.
+    """Returns a figure of the score of every trial, with the mean and 95 % interval of each arm.
 
-    records are those of `Study.records`. A score is the value of the study's measure; less is
+    `records` are those of `Study.records`. A score is the value of the study's measure; less is
     better. Each arm is a row, each seed a dot. An arm with one seed has no interval.
     """
     arms = by_arm(records)
@@ -140,7 +141,9 @@ def scores(records: Records) -> Figure:
 
 
 def curves(records: Records) -> Figure:
-    """Draws the mean validation curve of each arm, by training FLOPs and by seconds."""
+    """Returns a figure of each arm's validation curve, the mean over seeds, by training FLOPs and
+    by seconds.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for name, of in by_arm(records).items():
@@ -198,7 +201,9 @@ def _range(found: Estimate) -> str:
 
 
 def _suites(arms: Mapping[str, Records]) -> list[tuple[str, ...]]:
-    """Returns the rows of the scoreboard: suite, metric, and the mean of each arm."""
+    """Returns the rows of the scoreboard: suite, metric, and the mean of each arm over its seeds,
+    "-" for an arm without the metric.
+    """
     names = {
         (suite, metric): None
         for of in arms.values()

@@ -1,11 +1,11 @@
 """Runs the trials of a study, each in a process of its own, several at a time.
 
 A trial whose process is killed is started once more, and its training goes on from the last
-checkpoint. A trial that ends with an error is not. If this process dies, the trials notice that
-their stdin closes (`end_with_parent`), save a checkpoint and end.
+checkpoint. A trial that ends with an error is not started again. If this process dies, the trials
+notice that their stdin closes (`end_with_parent`), save a checkpoint and end.
 
-Trials run side by side as far as a memory limit allows: each is taken to need the peak of the
-largest process so far, so the first trial runs alone.
+Trials run side by side as far as a memory limit allows: each is assumed to need the peak memory of
+the largest process so far. So with a limit the first trial runs alone until its peak is known.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ import tqdm
 from sora_jax.ablations.trial import PATIENCE, RECORD, Trial, folder_of
 from sora_jax.training.metrics import read
 
-ATTEMPTS = 2
-POLL = 0.5  # seconds
+ATTEMPTS = 2  # processes that are started for a trial at most
+POLL = 0.5  # seconds between looks at the processes
 GIB = 2**30
-LOG = "log.txt"
+LOG = "log.txt"  # output of a trial's processes, in its folder
 
 
 @dataclasses.dataclass
@@ -36,7 +36,7 @@ class Attempt:
 
     Attributes:
         trial: the trial.
-        number: of the attempt, from 1.
+        number: the number of the attempt, from 1.
         process: the process.
         peak: largest resident memory of the trial's processes so far, in bytes; 0 if unknown.
     """
@@ -47,7 +47,7 @@ class Attempt:
     peak: int = 0
 
     def measure(self) -> None:
-        """Updates `peak`. Only Linux tells it."""
+        """Updates `peak`, which only Linux reports."""
         with contextlib.suppress(OSError, StopIteration, ValueError):
             status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
             line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -70,10 +70,10 @@ def run_trials(
 
     Args:
         trials: the trials.
-        folder: of the study.
-        command: trial -> command line that runs it (`trial.run_trial`).
+        folder: the folder of the study.
+        command: trial -> command line of a process that runs it (`trial.run_trial`).
         workers: largest number of trials at a time. Default 1.
-        memory: bytes for all of them together. Default: no limit.
+        memory: bytes for all running trials together. Default: no limit.
 
     Returns:
         {name of a trial: reason} of the trials that failed.
@@ -144,7 +144,7 @@ def _reason(attempt: Attempt, folder: Path) -> str | None:
 
 
 def end_with_parent() -> None:
-    """Stops this process, as SIGTERM does, when its stdin closes: the runner's end is gone."""
+    """Stops this process, as SIGTERM does, when its stdin closes because the runner has ended."""
 
     def wait() -> None:
         while os.read(0, 1024):  # not sys.stdin, whose lock would be held when Python exits
@@ -156,7 +156,9 @@ def end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _ended(running: list[Attempt]) -> Iterator[None]:
-    """Ends the processes of `running` when the block ends early: each saves a checkpoint."""
+    """Context manager: ends the processes of `running` when the block ends early, with time for
+    each to save a checkpoint (PATIENCE).
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -173,7 +175,9 @@ def _ended(running: list[Attempt]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(trials: Sequence[Trial], folder: Path) -> Iterator[Callable[[Sequence[Attempt]], None]]:
-    """Shows the steps of all trials, and yields a function that updates them."""
+    """Context manager: shows a progress bar of the steps of all trials, and yields a function that
+    updates it from the list of running attempts.
+    """
     steps = {trial.name: trial.run.train.steps for trial in trials}
     left = {trial.name: trial for trial in missing(trials, folder)}
     done = sum(steps[name] for name in steps.keys() - left.keys())

@@ -32,8 +32,8 @@ class Study:
     Attributes:
         folder: the folder.
         name: name of the sweep file, without its ending.
-        size: the size that was chosen; "" for none.
-        question, measure, match: of the sweep.
+        size: the name of the sweep's size that was chosen; "" for none.
+        question, measure, match: those of the sweep (`sweep.Sweep`).
         trials: fingerprints of the trials, in the order of the sweep.
     """
 
@@ -59,10 +59,10 @@ def open_study(
     Args:
         sweep: the sweep file.
         folder: the folder.
-        size: a name of the sweep's sizes. Default: none.
+        size: the name of one of the sweep's sizes. Default "": none.
 
     Returns:
-        The study, its trials, and notes for the user.
+        The study, its trials, and notes for the user (`trial.plan`).
 
     Raises:
         UserError: the sweep cannot be used, or the folder holds another study or other files.
@@ -109,7 +109,7 @@ def read_trial(folder: str | os.PathLike, fingerprint: str) -> Trial:
     """Returns the trial of a fingerprint in the folder of a study.
 
     Raises:
-        UserError: the study has no such trial.
+        UserError: the study has no such trial, or the code plans another one since.
     """
     task = files.user_path(folder) / "trials" / fingerprint / TASK
     if not task.exists():

@@ -6,8 +6,8 @@
     chain(a, b, ...)      the variants of a, then those of b, ...
     seeds(n)              one variant for each of the seeds 0 ... n - 1
 
-Each word returns a list of variants, values of configuration keys with a name. A sweep file is
-a Python file with `get_sweep()`; its docstring is the question of the study:
+Each word returns a list of variants; a variant is values of some configuration keys, with names. A
+sweep file is a Python file with `get_sweep()`; its docstring is the question of the study:
 
     '''Does full attention learn more than factorised attention?'''
 
@@ -42,7 +42,7 @@ from sora_jax.errors import UserError
 from sora_jax.files import user_path
 
 SEED = "train.seed"
-MATCHED = ("steps", "depth", "width")  # what makes the FLOPs of arms equal
+MATCHED = ("steps", "depth", "width")  # settings that can be changed until arms cost equal FLOPs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Variant:
 
     Attributes:
         values: value by key, such as {"model.depth": 4}.
-        names: name of each value in reports, by key. A seed has none.
+        names: name of each value in reports, by key. A seed has no name.
     """
 
     values: Mapping[str, Any]
@@ -73,8 +73,8 @@ def param(key: str, values: Sequence[Any] | Mapping[str, Any]) -> Variants:
     """Returns a variant for each value of a configuration key.
 
     Args:
-        key: such as "model.attention".
-        values: the values, or {name: value}.
+        key: the key, such as "model.attention".
+        values: the values, or {name of a value: value}.
     """
     last = key.rsplit(".", 1)[-1]
     named = values if isinstance(values, Mapping) else {f"{last}={v}": v for v in values}
@@ -117,7 +117,7 @@ def _joined(several: Sequence[Variant]) -> Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """The design of a study: what is trained, and how it is compared.
+    """The design of a study: the trials, and how they are compared.
 
     Attributes:
         config: the configuration that all trials share: a file, or a registered name.
@@ -128,11 +128,11 @@ class Sweep:
         measure: the primary measure, named before the run: a metric of the last validation, of
             which less is better. Default: "val/loss".
         within: configuration keys; arms are compared only if they agree in these. Default: none.
-        match: what is changed until all arms cost as many FLOPs as the first: "steps", "depth" or
-            "width". Default "": nothing.
-        suites: suites of the scoreboard that the trained weights are read by. Default: none.
-        prompts: prompts of each suite. Default 32.
-        question: what the study asks, one paragraph. Default: the docstring of its file.
+        match: the setting that is changed until each arm costs as many FLOPs as the first: "steps",
+            "depth" or "width" (`budget.matched`). Default "": none.
+        suites: suites of the scoreboard that score the trained weights. Default: none.
+        prompts: number of prompts of each suite. Default 32.
+        question: the question of the study, one paragraph. Default: the docstring of its file.
     """
 
     config: str
@@ -153,7 +153,12 @@ class Sweep:
             raise ValueError(f"match={self.match!r}; use one of {', '.join(MATCHED)}")
 
     def values(self, variant: Variant, size: str = "") -> dict[str, Any]:
-        """Returns the values of a trial's configuration keys, at a size.
+        """Returns the values of a trial's configuration keys: those of `always`, of the size and of
+        the variant, where later ones replace earlier ones.
+
+        Args:
+            variant: the trial's variant.
+            size: the name of one of `sizes`. Default "": none.
 
         Raises:
             UserError: the sweep has no such size.
@@ -194,9 +199,11 @@ def read_sweep(path: str | os.PathLike) -> Sweep:
 
 
 def _beside(config: str, sweep: Path) -> str:
-    """Returns a configuration's path: as it is, or else relative to the sweep's folder.
+    """Returns the path of a configuration's file that a sweep names.
 
-    Or to the folder of `experiments`, for the shipped sweeps started from elsewhere.
+    It is looked for from the current folder, then from the folder of the sweep file and the two
+    above it, so that shipped sweeps can be started from elsewhere. A registered name is returned
+    unchanged.
     """
     if not config.endswith(".py") or user_path(config).is_file():
         return config

@@ -3,17 +3,21 @@
 The folder holds `task.json`, the resolved trial, `run/`, the run's directory, and at the end
 `trial.json`, the record:
 
-    fingerprint, arm, seed, values    what was trained; `values` are the keys that the sweep sets
+    fingerprint, arm, seed            the trial
+    values                            values by key of the configuration that the sweep sets
     within                            the values that arms must share to be compared
-    measure, score                    the primary measure and its last value
+    run                               the whole configuration
+    measure, score                    name of the primary measure, and its last value
     final                             all metrics of the last validation
     curve                             [[step, value], ...] of the primary measure
-    steps, flops, parameters, seconds, peak_memory    what it cost
+    steps, flops, parameters          the size of the training and of the model
+    seconds, peak_memory              seconds of all training steps; bytes
     scores                            {suite: {metric: {...}}} of the scoreboard
-    weights, hardware, commit, versions               what made it
+    weights                           fingerprint of the trained weights
+    hardware, commit, versions        the machine and the code
 
 Records do not depend on the folder, so those of another machine count as well
-(`runner.records`).
+(`study.open_study`).
 """
 
 import contextlib
@@ -43,7 +47,7 @@ from sora_jax.weights import load_weights
 
 TASK, RECORD = "task.json", "trial.json"
 PATIENCE = 120  # seconds that a stopped process has to save its checkpoint
-VALIDATIONS = 8  # points of a validation curve, where the configuration names no `every`
+VALIDATIONS = 8  # points of a validation curve if the configuration sets no `validation.every`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +56,14 @@ class Trial:
 
     Attributes:
         arm: name of the arm.
-        seed: of the run.
+        seed: seed of the run.
         values: values of the configuration keys that the sweep sets.
-        within: those of them that arms must share to be compared.
+        within: the part of `values` that arms must share to be compared.
         run: the resolved configuration, with its steps, depth or width matched.
         flops: FLOPs of the training (`budget.flops`).
-        measure: the primary measure.
+        measure: name of the primary measure, a metric of the validation.
         suites: suites of the scoreboard.
-        prompts: prompts of each suite.
+        prompts: number of prompts of each suite.
         dataset: identity of the data (`inputs.identify`).
     """
 
@@ -76,9 +80,9 @@ class Trial:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies everything that the record depends on but hardware and code.
+        """Identifies everything that the record depends on except hardware and code.
 
-        Values that are a field's default are left out, so a field that is added later, with a
+        Values that equal their field's default are left out. So a field that is added later, with a
         default that changes nothing, leaves fingerprints as they are.
         """
         plain = kinds.default_of(self.run)
@@ -93,7 +97,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Names the trial, such as "full seed 2"."""
+        """The name of the trial, such as "full seed 2"."""
         return f"{self.arm} seed {self.seed}"
 
     @property
@@ -114,7 +118,7 @@ class Trial:
 
 
 def _changed(values: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values that are not the default ones, with joined keys."""
+    """Returns the values that differ from the default, by keys joined with dots."""
     known = config_lib.flatten(default)
     return {k: v for k, v in config_lib.flatten(values).items() if known.get(k, ...) != v}
 
@@ -126,11 +130,11 @@ def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
 
     Args:
         sweep: the sweep.
-        size: the name of one of its sizes. Default: none.
+        size: the name of one of its sizes. Default "": none.
 
     Raises:
-        UserError: a configuration key is unknown or has a wrong value, two arms have one name, or
-            an arm cannot be made to cost what the first does.
+        UserError: a configuration key is unknown or has a wrong value, two arms have the same name,
+            or an arm cannot be made to cost as many FLOPs as the first.
     """
     arms: dict[str, Trial] = {}
     found: dict[str, Trial] = {}
@@ -156,7 +160,14 @@ def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
 
 
 def _arm(sweep: Sweep, name: str, values: Mapping[str, Any], flops: float | None) -> Trial:
-    """Returns the trial of an arm with seed 0. `flops` are those of the first arm, if any."""
+    """Returns the trial of an arm with seed 0.
+
+    Args:
+        sweep: the sweep.
+        name: name of the arm.
+        values: values of the configuration keys that the sweep sets.
+        flops: FLOPs of the first arm, to match; None for the first arm itself.
+    """
     run = kinds.read_run(sweep.config, values)
     if sweep.suites and not isinstance(run, Run):
         raise UserError("suites score models; leave them out of a sweep of tokenizers")
@@ -193,8 +204,8 @@ def run_trial(trial: Trial, folder: Path) -> None:
     """Trains and scores a trial, or continues it, and writes its record.
 
     Args:
-        trial: the trial; its latents are made (`prepare`).
-        folder: of the study. The trial uses FOLDER/trials/FINGERPRINT.
+        trial: the trial. Its latents must exist, so call `prepare` before.
+        folder: the folder of the study. The trial uses FOLDER/trials/FINGERPRINT.
 
     Raises:
         UserError: the training fails, or the primary measure is no metric of it.
@@ -224,7 +235,9 @@ def run_trial(trial: Trial, folder: Path) -> None:
 
 
 def _wait_for_lock(workdir: Path) -> None:
-    """Waits for an earlier process of the trial, which may still be saving its checkpoint."""
+    """Waits, at most PATIENCE seconds, for an earlier process of the trial, which may still be
+    saving its checkpoint.
+    """
     end = time.monotonic() + PATIENCE
     lock = workdir / ".lock"
     while lock.exists() and time.monotonic() < end:
@@ -235,7 +248,7 @@ def _wait_for_lock(workdir: Path) -> None:
 
 
 def folder_of(trial: Trial, folder: Path) -> Path:
-    """Returns the folder of a trial in that of its study."""
+    """Returns the folder of a trial in the folder of its study."""
     return folder / "trials" / trial.fingerprint
 
 
@@ -253,7 +266,7 @@ def _identity(trial: Trial) -> dict[str, Any]:
 
 
 def _measured(trial: Trial, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Returns what the rows of metrics say: score, curve and cost."""
+    """Returns the entries of a record that come from the rows of metrics: score, curve and cost."""
     validated = [row for row in rows if "val/loss" in row]
     if not validated:
         raise UserError(f"{trial.name} has no validation; give a set with held-out clips")

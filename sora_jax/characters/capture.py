@@ -1,8 +1,8 @@
 """Captures: clips in which a character of the world turns its head and says a phrase.
 
-They stand for the camera of an account. The scene is that of the family `talk`: one character in
-a close-up, at 16 frames/s, in `FORMAT`. The head turns to one side and to the other, and looks
-ahead while it speaks.
+They are rendered, and stand for what the camera of an account would record. The scene is one of the
+family `talk`: one character in a close-up, at 16 frames/s, in `FORMAT`. The head turns to one side
+and to the other, and looks ahead while it speaks.
 """
 
 import dataclasses
@@ -22,17 +22,17 @@ from sora_jax.worlds.playhouse.voice import duration
 
 FORMAT = dataclasses.replace(FORMATS["S"], frames=65)  # 4.1 s
 TURNING = 1.5  # seconds before the first word, in which the head turns
-# The words have to be heard: rain hides consonants. Bars of `cinematic` hide hats.
+# The style `cinematic` has bars, which hide hats; rain hides the consonants of words.
 STYLES = tuple(name for name in FILM_STYLES if name != "cinematic")
 AMBIENCES = tuple(name for name in SOUNDSCAPES if name != "rain")
 SHOT = "close-up"
 
 
 def capture(character: Character, words: Sequence[str], seed: int) -> Take:
-    """Returns the take of a capture, to be rendered in FORMAT.
+    """Returns a capture as a take (a scene with its motion and facts), to be rendered in FORMAT.
 
     Args:
-        character: who speaks; a person.
+        character: the character who speaks, a person.
         words: the phrase, names in `voice.WORDS`.
         seed: draws style, light, ambience and timing.
 

@@ -1,4 +1,6 @@
-"""Challenges: phrases that an account says in a capture, chosen a moment before."""
+"""Challenges: phrases that are drawn a moment before an account records itself saying them, so that
+no old recording can be used.
+"""
 
 import dataclasses
 import random
@@ -18,10 +20,10 @@ class Challenge:
     """A phrase that an account is asked to say.
 
     Attributes:
-        number: names the challenge; nobody can guess it.
+        number: identifier of the challenge, 32 random hex digits, which nobody can guess.
         account: the account that asked for it.
         words: the phrase, names in `voice.WORDS`, all different.
-        issued: time in s at which it was chosen.
+        issued: when it was drawn, in seconds of the clock.
     """
 
     number: str
@@ -44,7 +46,7 @@ class Challenges:
         """Starts without an open challenge.
 
         Args:
-            clock: returns the time in s. Default: that of the system.
+            clock: function that returns the time in seconds. Default: that of the system.
             rng: draws the words. Default: None, the random numbers of the system.
         """
         self._clock, self._rng = clock, rng or secrets.SystemRandom()
@@ -59,10 +61,10 @@ class Challenges:
         return one
 
     def redeem(self, number: str, account: str) -> Challenge:
-        """Returns a challenge and closes it, whatever the capture shows.
+        """Returns a challenge and closes it, so that it cannot be used again.
 
         Raises:
-            UserError: it is unknown or used, of another account, or too old.
+            UserError: it is unknown or used, of another account, or older than VALID_SECONDS.
         """
         one = self._open.get(number)
         if one is None or one.account != account:

@@ -23,26 +23,26 @@ def enrol(
     records: Records,
     tell: Callable[[str, str], object] | None = None,
 ) -> Character:
-    """Returns the new record of a character, with a grant to nobody but its owner.
+    """Verifies a capture, and returns the new record of its character, granted to nobody yet.
 
     The challenge is used up, whether or not the capture passes.
 
     Args:
-        account: who enrols.
+        account: name of the account that enrols.
         handle: name of the character, without "@".
-        challenge: number of the challenge.
+        challenge: number of the challenge, which names the phrase.
         capture: a clip in which the character says the phrase.
         stills: its pictures, floats [4, H, W, 3] in [0, 1], in the order of `references.VIEWS`.
         samples: its voice, floats [S] in [-1, 1] at 16 kHz.
         challenges: the open challenges.
         verifier: reads the capture.
         records: the recorded characters.
-        tell: called with (account, message) of an owner whose character somebody else tried to
-            record. Default: None, nobody is told.
+        tell: called with the name of an owner and a message, if somebody else tries to record the
+            owner's character. Default: None, nobody is told.
 
     Raises:
-        UserError: the challenge is not valid, the capture is refused, the handle is taken, or
-            another account recorded the same face.
+        UserError: the challenge is not valid, the capture is refused, the handle is taken or not a
+            valid name, or another account recorded the same face.
     """
     asked = challenges.redeem(challenge, account)
     identity = verifier.verify(capture, asked.words, stills, samples)

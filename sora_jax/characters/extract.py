@@ -1,10 +1,11 @@
 """References from a capture: the stills and the voice that show a character to a model.
 
-The stills are crops around the head, framed as `worlds.playhouse.references` frames them. Each
-frame is shifted along its rows until it is most like the clip's median; a head that turns takes the
-features of its face along. The still from the front is the frame nearest to the median, those of
-the sides have the largest shifts, and the blink is the frame, among those from the front, whose
-eyes differ most. The voice begins with the first word.
+The stills are crops around the head, framed as `worlds.playhouse.references` frames them. For each
+frame the horizontal shift is found that makes it most like the clip's median frame. A turned head
+has its face moved to one side, so the shift measures the turn. The still from the front is the
+frame nearest to the median, those of the sides have the largest shifts either way, and the blink is
+the frame, among those from the front, whose eyes differ most from the median. The voice begins with
+the first word.
 """
 
 import numpy as np
@@ -20,24 +21,24 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.voices import utterances
 from sora_jax.worlds.playhouse.references import VOICE_SECONDS, WIDTH
 
-SIZE = 64  # pixels of a still
-SHIFTS = range(-8, 9)  # pixels of a turned head
-FRONT = 1  # pixels of shift that count as the front
+SIZE = 64  # side of a still in pixels
+SHIFTS = range(-8, 9)  # pixels, shifts that are tried
+FRONT = 1  # pixels, largest shift that counts as the front
 AROUND = 3  # frames before and after a turned head that do not count as the front
 EYES, FACE = slice(26, 38), slice(24, 46)  # rows of a still
 MIDDLE = slice(20, 44)  # columns
-BEFORE = 0.05  # seconds before the first word
+BEFORE = 0.05  # seconds before the first word, at which the voice begins
 
 
 def references_of(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the stills and the voice of the one who speaks in a capture.
+    """Returns the stills and the voice of the character who speaks in a capture.
 
     Args:
-        reading: of the capture.
+        reading: the oracles' reading of the capture.
 
     Returns:
-        uint8 [4, SIZE, SIZE, 3], in the order of `references.VIEWS`, and float32 [S] in [-1, 1] at
-        16 kHz.
+        Stills uint8 [4, SIZE, SIZE, 3], in the order of `references.VIEWS` (front, left, right,
+        blink), and samples float32 [S] in [-1, 1] at 16 kHz, VOICE_SECONDS long.
 
     Raises:
         UserError: there is not one face, or no voice.
@@ -60,11 +61,11 @@ def references_of(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
 
 
 def head_crops(frames: np.ndarray, face: Face) -> np.ndarray:
-    """Returns the head of each frame as a still frames it, float32 [F, SIZE, SIZE, 3].
+    """Returns the head in each frame, cropped as in a still, float32 [F, SIZE, SIZE, 3] in [0, 1].
 
     Args:
         frames: square, [F, H, H, 3] in [0, 1].
-        face: the face.
+        face: the place and scale of the face in them.
     """
     side = frames.shape[1]
     wide = side * WIDTH / face.shown
@@ -80,7 +81,7 @@ def head_crops(frames: np.ndarray, face: Face) -> np.ndarray:
 
 
 def views(heads: np.ndarray) -> tuple[int, int, int, int]:
-    """Returns the frames that show the front, the left, the right and a blink.
+    """Returns the indices of the frames that show the front, the left, the right and a blink.
 
     Args:
         heads: [F, SIZE, SIZE, 3] in [0, 1].

@@ -1,9 +1,9 @@
 """The gate: which characters a request may show.
 
-A likeness of the world's own cast carries a standing grant. Any other needs a record
-(`records.Character`), whose owner or grant admits the account that asks, and whose restrictions
-the prompt keeps. A prompt that is no storyboard cannot be checked against restrictions, and is
-refused if a character has an enforced one.
+Everybody may show a character of the world's own cast. Any other likeness (pictures and voice of a
+character) needs a record (`records.Character`). The account that asks must be its owner or be
+admitted by its grant, and the prompt must keep its restrictions. A prompt that is no storyboard
+cannot be checked against restrictions, so it is refused if a character has an enforced one.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ Accounts = Mapping[str, Collection[str]]
 
 
 class Shown(Protocol):
-    """What a gate asks of a likeness (`pipelines.likeness.Likeness`)."""
+    """The protocol of a likeness, such as `pipelines.likeness.Likeness`."""
 
     @property
     def character(self) -> cast.Character | None:
-        """Who of the world's cast it shows; None for anybody else."""
+        """The character of the world's cast that it shows; None for anybody else."""
         ...
 
     @property
@@ -41,10 +41,10 @@ class Shown(Protocol):
 
 
 class Recorded(Protocol):
-    """What a gate asks of records (`records.Records`)."""
+    """The protocol of a collection of records, such as `records.Records`."""
 
     def of_references(self, references: str) -> Character | None:
-        """Returns the character whose references have a fingerprint; None if there is none."""
+        """Returns the character whose references have this fingerprint; None if there is none."""
         ...
 
 
@@ -57,8 +57,8 @@ def _cast() -> frozenset[str]:
 def shows(character: cast.Character, stills: np.ndarray, samples: np.ndarray | None) -> bool:
     """Returns whether references show a character of the world's cast, by its face and voice.
 
-    Its stills are drawn in every style, because the embedding was fitted without the bars of
-    cinematic stills.
+    The given stills are compared with stills of the character in every style, because the embedding
+    of heads was fitted without the bars of the style `cinematic`.
 
     Args:
         character: the character.
@@ -89,9 +89,10 @@ class Gate:
         """Makes the gate of an account.
 
         Args:
-            account: who asks. Default: "", nobody.
+            account: name of the account that asks. Default: "", nobody.
             records: the recorded characters. Default: None, no records.
-            accounts: whom each account follows. Default: None, nobody follows anybody.
+            accounts: for each account the accounts that it follows. Default: None, nobody follows
+                anybody.
         """
         self.account, self.records, self.accounts = account, records, accounts or {}
 
@@ -99,12 +100,12 @@ class Gate:
         """Admits the characters of a request, or refuses it.
 
         Args:
-            prompt: the text of the request; None without.
-            characters: likeness of each name, without "@", that the prompt shows.
+            prompt: the text of the request; None for no text.
+            characters: the likeness for each name (without "@") that the prompt shows.
 
         Raises:
-            UserError: a character has no grant for this account, or the prompt breaks a
-                restriction, which the message names.
+            UserError: a character has no record, is revoked, or is not granted to this account; or
+                the prompt breaks a restriction, which the message names.
         """
         found = {name: self._record(name, shown) for name, shown in characters.items()}
         handles = {name: one.handle if one else name for name, one in found.items()}

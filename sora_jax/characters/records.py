@@ -1,7 +1,8 @@
 """Records of characters, one JSON file each, with the references beside it.
 
-A folder of records has HANDLE.json and HANDLE.npz for every character. Files appear whole or not
-at all, and are read again at every question, so that a revocation holds from then on.
+A folder of records has HANDLE.json and HANDLE.npz (stills and samples of the voice) for every
+character. Files appear whole or not at all. They are read again at every lookup, so that a
+revocation holds at once.
 """
 
 import dataclasses
@@ -23,11 +24,11 @@ HANDLE = re.compile(r"[a-z][a-z0-9_]{1,31}")
 
 
 def fingerprint(stills: np.ndarray, samples: np.ndarray | None) -> str:
-    """Returns the first 12 hex digits of the sha256 of references.
+    """Returns the first 12 hex digits of the sha256 of references (stills and voice).
 
     Args:
         stills: floats [4, H, W, 3] in [0, 1].
-        samples: [S] in [-1, 1]; None without a voice.
+        samples: [S] in [-1, 1] at 16 kHz; None without a voice.
     """
     voice = b"" if samples is None else np.asarray(samples, "<f4").tobytes()
     return hashlib.sha256(np.asarray(stills, "<f4").tobytes() + voice).hexdigest()[:12]
@@ -42,11 +43,13 @@ class Character:
         owner: the account that recorded it.
         references: fingerprint of its stills and voice.
         identity: its face and voice as numbers.
-        grant: who may show it beside the owner, in GRANTS: nobody (default), the accounts of
-            `accounts`, those that follow the owner and are followed back, or everyone.
-        accounts: names of accounts, for the grant "accounts".
-        restrictions: what no clip may show of it, also none of the owner's, as texts.
-        revoked: True if no clip may show it any more.
+        grant: who may show it besides the owner, one of GRANTS: "nobody" (default), the "accounts"
+            named below, "mutuals" (accounts that follow the owner and are followed back), or
+            "everyone".
+        accounts: names of accounts, for the grant "accounts". Default: none.
+        restrictions: texts on what no clip may show of it (`Restriction`). They hold for the
+            owner's clips too. Default: none.
+        revoked: True if no clip may show it any more. Default False.
     """
 
     handle: str
@@ -89,10 +92,10 @@ class Records:
             yield Character.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
     def get(self, handle: str) -> Character:
-        """Returns the character of a handle, without "@".
+        """Returns the character with a handle, given without "@".
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such character.
         """
         path = self.folder / f"{handle}.json"
         if not HANDLE.fullmatch(handle) or not path.is_file():
@@ -104,7 +107,8 @@ class Records:
         return Character.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
     def add(self, character: Character, stills: np.ndarray, samples: np.ndarray) -> None:
-        """Adds a character with its references.
+        """Adds a character with its references: stills [4, H, W, 3] and the samples [S] of its
+        voice.
 
         Raises:
             UserError: the handle is taken, or has another form than HANDLE.
@@ -136,7 +140,7 @@ class Records:
             return arrays["stills"], arrays["samples"]
 
     def of_references(self, references: str) -> Character | None:
-        """Returns the character whose references have a fingerprint; None if there is none."""
+        """Returns the character whose references have this fingerprint; None if there is none."""
         return next((one for one in self if one.references == references), None)
 
     def set_grant(
@@ -145,13 +149,14 @@ class Records:
         """Changes who may show a character beside its owner, and returns the new record.
 
         Args:
-            handle: the character.
-            owner: who asks for it.
-            grant: in GRANTS.
-            accounts: for the grant "accounts". Default: ().
+            handle: handle of the character.
+            owner: the account that asks for the change.
+            grant: one of GRANTS.
+            accounts: names of the accounts, only for the grant "accounts". Default: ().
 
         Raises:
-            UserError: another account owns the character, or the grant is unknown.
+            UserError: there is no such character, another account owns it, the grant is unknown, or
+                accounts and grant do not fit.
         """
         if grant not in GRANTS or bool(accounts) != (grant == "accounts"):
             raise UserError(
@@ -162,18 +167,20 @@ class Records:
         return self._change(handle, owner, grant=grant, accounts=tuple(accounts))
 
     def restrict(self, handle: str, owner: str, restrictions: Sequence[str]) -> Character:
-        """Replaces the restrictions of a character, and returns the new record.
+        """Replaces the restrictions of a character, and returns the new record. `owner` is the
+        account that asks for it.
 
         Raises:
-            UserError: another account owns the character.
+            UserError: there is no such character, or another account owns it.
         """
         return self._change(handle, owner, restrictions=tuple(restrictions))
 
     def revoke(self, handle: str, owner: str) -> Character:
-        """Takes a character back for good: no clip shows it any more. Returns the new record.
+        """Takes a character back for good: no new clip may show it. Returns the new record. `owner`
+        is the account that asks for it.
 
         Raises:
-            UserError: another account owns the character.
+            UserError: there is no such character, or another account owns it.
         """
         return self._change(handle, owner, revoked=True)
 

@@ -1,4 +1,4 @@
-"""Restrictions of an owner: predicates over the storyboard of a prompt.
+"""Restrictions of an owner: predicates over the storyboard of a prompt (its facts, shot by shot).
 
     not with @x         @x is not in the same clip
     no WHAT             WHAT is a style, a place, or what the character itself would do
@@ -43,8 +43,9 @@ class Restriction:
 
     Attributes:
         text: as the owner wrote it.
-        form: "not with", "no", "only" or "never says"; "" for a text that is not enforced.
-        value: what the form is about: a handle without "@", a style, a place, an act or a word.
+        form: "not with", "no", "only" or "never says". Default "": a text that is not enforced.
+        value: what follows the form: a handle without "@", a style, a place, an act or a word.
+            Default "".
     """
 
     text: str
@@ -53,7 +54,9 @@ class Restriction:
 
     @classmethod
     def of(cls, text: str) -> "Restriction":
-        """Returns the restriction that a text states. Upper case and spaces do not matter."""
+        """Returns the restriction that a text states; one that is not enforced for any other text.
+        Upper case and spaces do not matter.
+        """
         plain = " ".join(text.lower().split()).rstrip(".")
         if not (found := _FORM.fullmatch(plain)):
             return cls(text)
@@ -76,7 +79,7 @@ class Restriction:
 
         Args:
             board: the storyboard.
-            who: name of the character in it, with "@".
+            who: name of the restricted character in it, with "@".
             others: handles of the other characters that it shows, without "@".
         """
         acts = [act for shot in board.shots for act in shot.acts if act.who == who]
@@ -94,8 +97,9 @@ class Restriction:
 
 
 def board_of(prompt: str) -> Storyboard | None:
-    """Returns the storyboard that a prompt states: of a story, or a caption of `talk` as one shot
-    without a place; None for any other text.
+    """Returns the storyboard that a prompt states; None for any other text.
+
+    A caption of the family `talk` becomes a storyboard of one shot without a place.
     """
     try:
         return read(prompt)

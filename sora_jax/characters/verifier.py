@@ -13,11 +13,12 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.voices import Utterance, utterances, voice_of
 from sora_jax.worlds.playhouse.cast import APART_HZ, APART_TRACT
 
-TURNED = 3.0  # distance of `heads` between the whole clip and the frame that differs most from it
+# Distances are those of `heads.distance`, in standard deviations of the errors of the embedding.
+TURNED = 3.0  # least distance of the frame that differs most from the whole clip: the head moves
 LIVE = 33  # frames that are compared with the whole clip
-PARTS = 4  # of a clip, in each of which the face has to be the same
-SAME_FACE = 12.0  # distance of `heads`, of a part of a clip and of stills to the whole clip
-RECORDED = 8.0  # distance of `heads` between two captures of one face
+PARTS = 4  # parts into which a clip is divided; the face must be the same in each
+SAME_FACE = 12.0  # a part of the clip, or the stills, below this distance have the clip's face
+RECORDED = 8.0  # two captures below this distance are of one face
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Identity:
 
     Attributes:
         face: the embedding of its head (`heads.embed`).
-        pitch: of its voice, in Hz.
-        tract: of its voice, as in `voice.Voice`.
+        pitch: pitch of its voice in Hz.
+        tract: factor on the formants of its voice, above 1 for a shorter vocal tract.
     """
 
     face: tuple[float, ...]
@@ -53,7 +54,8 @@ class Verifier(Protocol):
         Args:
             capture: the clip.
             words: the phrase of the challenge.
-            stills: pictures of the character, [4, H, W, 3] in [0, 1], as `references.VIEWS`.
+            stills: pictures of the character, [4, H, W, 3] in [0, 1], in the order of
+                `references.VIEWS`.
             samples: its voice, [S] in [-1, 1] at 16 kHz.
 
         Raises:
@@ -62,7 +64,9 @@ class Verifier(Protocol):
         ...
 
     def same(self, a: Identity, b: Identity) -> bool:
-        """Returns whether two identities are one, so that two accounts may not both record it."""
+        """Returns whether two identities are the same person. Two accounts may not both record the
+        same.
+        """
         ...
 
 
@@ -76,7 +80,10 @@ class OracleVerifier:
         stills: np.ndarray,
         samples: np.ndarray,
     ) -> Identity:
-        """Returns the identity of a capture, as `Verifier.verify` describes."""
+        """Implements `Verifier.verify`. A capture is refused unless one face is seen, its head
+        moves, its mouth follows the words of the phrase, which are heard in one voice, and stills
+        and samples are those of the speaker.
+        """
         reading = Reading(capture)
         if reading.samples is None or reading.lips_fault:
             raise _refused(reading.lips_fault or "the clip has no audio")
@@ -107,9 +114,11 @@ def _refused(reason: str) -> UserError:
 
 
 def _says(words: list[str], *heard: list[str]) -> bool:
-    """Returns whether each word of a phrase is heard in its place by one of several oracles.
+    """Returns whether each word of a phrase is heard in its place by at least one of several
+    oracles.
 
-    They err independently, on similar words. Whoever says another word needs that very error.
+    `heard` has the words of each oracle. The oracles err independently, and confuse similar words
+    only. So a false word passes only if one of them mistakes it for the word asked.
     """
     found = [one for one in heard if len(one) == len(words)]
     return bool(found) and all(
@@ -118,8 +127,10 @@ def _says(words: list[str], *heard: list[str]) -> bool:
 
 
 def _live_face(reading: Reading) -> np.ndarray:
-    """Returns the embedding of the only face. Refuses a picture that does not move, and a face that
-    changes.
+    """Returns the embedding of the only face, float [DIMENSIONS of `heads`].
+
+    Raises:
+        UserError: the head does not move, as in a photograph, or the face changes.
     """
     (face,) = reading.faces
     whole = heads.embed(reading.frames, face)
@@ -133,7 +144,9 @@ def _live_face(reading: Reading) -> np.ndarray:
 
 
 def _one_voice(spoken: list[Utterance]) -> tuple[float, float]:
-    """Returns pitch and tract of all words. Refuses words in distinct voices."""
+    """Returns pitch in Hz and tract of the voice of all words. Raises UserError if a word has
+    another voice.
+    """
     pitch, tract = voice_of(spoken)
     for word in spoken:
         if _apart(voice_of([word]), (pitch, tract)):
@@ -142,8 +155,8 @@ def _one_voice(spoken: list[Utterance]) -> tuple[float, float]:
 
 
 def _apart(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    """Returns whether two voices, (pitch, tract), differ by more than half of what makes voices
-    distinct (`cast.distinct`).
+    """Returns whether two voices, (pitch in Hz, tract), differ by more than half of the pitch or
+    three quarters of the tract that makes voices distinct (APART_HZ, APART_TRACT).
     """
     return abs(a[0] - b[0]) > 0.5 * APART_HZ or abs(a[1] - b[1]) > 0.75 * APART_TRACT
 
@@ -151,7 +164,14 @@ def _apart(a: tuple[float, float], b: tuple[float, float]) -> bool:
 def _check_references(
     face: np.ndarray, voice: tuple[float, float], stills: np.ndarray, samples: np.ndarray
 ) -> None:
-    """Refuses stills or a voice of somebody else than the speaker of the capture."""
+    """Raises UserError if stills or voice are not those of the speaker of the capture.
+
+    Args:
+        face: embedding of the speaker's head.
+        voice: the speaker's (pitch in Hz, tract).
+        stills: pictures [4, H, W, 3] in [0, 1].
+        samples: [S] in [-1, 1] at 16 kHz.
+    """
     if heads.distance(face, heads.embed_stills(np.asarray(stills, np.float32))) >= SAME_FACE:
         raise _refused("the stills show somebody else")
     if not (heard := utterances(samples)) or _apart(voice_of(heard), voice):

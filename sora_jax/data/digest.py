@@ -1,4 +1,4 @@
-"""A fast content digest of a set of files, computed at every start."""
+"""A fast digest of a set of files, which tells a run whether its data have changed."""
 
 import hashlib
 import os
@@ -13,11 +13,12 @@ HEAD = 1 << 20  # bytes of each file that the digest covers
 def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str:
     """Hashes the names, sizes and first HEAD bytes of files below a folder.
 
-    Modification times do not count, so copying a file does not change the digest.
+    Modification times are left out, so copying a file does not change the digest. A change after
+    the first HEAD bytes that keeps the size of a file is not noticed.
 
     Args:
-        folder: the folder that the names are relative to.
-        files: the files to hash, in any order.
+        folder: the folder to which the hashed names are relative.
+        files: the files to hash, below the folder, in any order.
 
     Returns:
         The first 12 hex digits of a SHA-256.

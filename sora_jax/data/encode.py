@@ -1,4 +1,4 @@
-"""Encodes clips to latents with both tokenizers in one compiled function, and checks the latents.
+"""Encodes clips to latents with a video and an audio tokenizer, and checks the latents.
 
 `latents/precompute.py` writes the latents to disk. `training.latent_set.fill` keeps them in
 device memory. This module imports neither Grain nor array_record.
@@ -16,15 +16,18 @@ from flax import nnx
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
+# (frames, samples) -> latents by name
 Encode = Callable[[Any, Any], dict[str, jax.Array]]
+# (references, batch size to pad to) -> references with latents
 EncodeReferences = Callable[[Mapping[str, Any], int], dict[str, Any]]
 
 
 def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module, format: ClipFormat) -> Encode:
-    """Returns the encoders of a video and an audio tokenizer as one jitted function.
+    """Returns a jitted function of (frames, samples) that encodes a batch of clips.
 
-    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] of clips of the format to the
-    latents {"video": [B,T,H,W,C], "audio": [B,N,C]}. Each shot is encoded for itself.
+    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] of clips of `format` to the
+    latents {"video": [B,T,h,w,C], "audio": [B,N,C]}. The frames of each shot are encoded
+    separately.
     """
     both = (video_tokenizer, audio_tokenizer)
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
@@ -40,11 +43,13 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module, format: Cl
 
 
 def reference_encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> EncodeReferences:
-    """Returns a function that encodes the references of a batch.
+    """Returns a function of (references, size) that encodes the references of a batch: the stills
+    and voice samples of characters that a model is given.
 
-    It takes references as `worlds.playhouse.references.cast_references` returns them, and the size
-    that the batch is padded to. It returns them with latents in place of pictures and sound:
-    "stills" float32 [B,R,V,h,w,C], each still a frame of its own, and "voices" float32 [B,R,n,C].
+    `references` is the result of `worlds.playhouse.references.cast_references`. `size` is the batch
+    size to which arrays are padded, so that the function is compiled once. The result is a copy of
+    `references` with latents in place of frames and samples: "stills" float32 [B,R,V,h,w,C], V
+    stills encoded as single frames, and "voices" float32 [B,R,n,C].
     """
     both = (video_tokenizer, audio_tokenizer)
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
@@ -74,8 +79,8 @@ def reference_encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) 
 
 
 def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:
-    """Returns (frames [size,F,H,W,3], samples [size,S]) of a batch, padded by repeating its last
-    clip.
+    """Returns (frames [size,F,H,W,3], samples [size,S]) of a batch of at most `size` clips, padded
+    with copies of its last clip.
 
     The last batch of a source is often smaller. Padding avoids compiling for its shape.
     """
@@ -96,11 +101,14 @@ def _finite(x: jax.Array) -> jax.Array:
 
 
 def check_finite(keys: Sequence[str], latents: Mapping[str, Any]) -> None:
-    """Raises UserError for the first clip with latents that are not finite.
+    """Checks that the latents of a batch are finite.
 
     Args:
         keys: names of the clips.
-        latents: arrays with at least len(keys) rows; further rows are padding.
+        latents: arrays by name, with at least len(keys) rows; further rows are padding.
+
+    Raises:
+        UserError: some are NaN or infinite. The message names the first such clip.
     """
     finite = np.ones(len(keys), bool)
     for x in latents.values():

@@ -1,6 +1,6 @@
-"""What one video file is: sizes, rates, loudness, cuts. Read in a worker process.
+"""Reads facts of one video file: duration, sizes, rates, loudness, cuts.
 
-A worker imports this module, so it imports neither JAX nor TensorFlow Datasets.
+A worker process imports this module, so it imports neither JAX nor TensorFlow Datasets.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ class FileFacts:
     """Facts of a video file.
 
     Attributes:
-        seconds: its duration.
-        width, height: of its frames as they are shown.
-        fps: frames per second.
-        audio_rate: samples per second, 0 without audio.
-        channels: of the audio, 0 without audio.
-        loudness: RMS in dBFS of the mono mix, QUIET for silence, None without audio.
-        cuts: times in seconds at which another scene begins.
-        notes: irregularities.
-        still: a small frame of its middle, uint8 [h, w, 3].
+        seconds: duration of the file.
+        width, height: size of its frames in pixels, as players show them.
+        fps: frames per second; 0 if unknown.
+        audio_rate: samples per second of the audio; 0 without audio.
+        channels: channels of the audio; 0 without audio.
+        loudness: RMS in dBFS of the mono mix; QUIET for silence, None without audio.
+        cuts: times in seconds at which another scene begins; () if cuts were not looked for.
+        notes: irregularities of the file, in words.
+        still: a small frame from its middle, uint8 [h, w, 3].
     """
 
     seconds: float
@@ -54,11 +54,11 @@ def read_facts(path: str, detect: bool, side: int = 96) -> FileFacts:
 
     Args:
         path: the file.
-        detect: whether to look for cuts.
+        detect: True to look for cuts, which needs PySceneDetect.
         side: shorter side of the still in pixels. Default 96.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or its cuts cannot be found.
     """
     try:
         with av.open(path) as container:
@@ -97,7 +97,7 @@ def read_facts(path: str, detect: bool, side: int = 96) -> FileFacts:
 
 
 def _loudness(path: str) -> float:
-    """Returns the RMS of a file's audio in dBFS, block by block."""
+    """Returns the RMS of a file's audio in dBFS, as a mono mix. It is decoded block by block."""
     total, count = 0.0, 0
     with av.open(path) as container:
         track, _ = streams.choose_audio(container)

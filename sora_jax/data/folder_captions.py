@@ -1,11 +1,13 @@
 """Captions and splits of a folder of videos: text files beside the videos, and one table.
 
-    cat.txt         every line is a paraphrase
-    cat.json        a text, a list of texts, or an object with "captions", "caption" or "prompt"
-    captions.csv    columns file, and caption or split or both; an empty caption says nothing
+    cat.txt         the captions of cat.mp4, one in each line
+    cat.json        the same as a text, a list of texts, or an object with one of the keys
+                    "captions", "caption" and "prompt"
+    captions.csv    a table with the column file, and the columns caption or split or both; an empty
+                    caption is ignored
 
-Every caption belongs to a video and every video has captions of one origin: anything else is an
-error that names the files.
+Every caption must belong to a video, and the captions of a video must be in only one of these
+places. Anything else is an error that names the files.
 """
 
 import csv
@@ -20,17 +22,18 @@ from sora_jax.text_files import read_text
 
 TABLE = "captions.csv"
 SPLITS = ("train", "val")
-NAMED = 8  # files that an error names
-NO_CAPTIONS = ("readme", "license", "licence", "notice")  # stems of texts about a whole folder
+NAMED = 8  # largest number of files that an error names
+# names, without the ending, of texts that are not captions of a video
+NO_CAPTIONS = ("readme", "license", "licence", "notice")
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderCaptions:
-    """What texts say of the videos of a folder.
+    """The captions and splits that a folder states for its videos.
 
     Attributes:
-        captions: of each video, one or more.
-        splits: "train" or "val", of the videos whose split the table names.
+        captions: {video: its captions, one or more}.
+        splits: {video: "train" or "val"}, for those whose split the table states.
     """
 
     captions: Mapping[Path, tuple[str, ...]]
@@ -38,7 +41,9 @@ class FolderCaptions:
 
 
 def listed(paths: Sequence[Path], folder: Path) -> str:
-    """Returns the names of files, at most NAMED of them."""
+    """Returns the first NAMED of the paths, relative to `folder`, and the count of the others, as
+    text.
+    """
     names = [shown(path.relative_to(folder)) for path in paths[:NAMED]]
     more = len(paths) - len(names)
     return ", ".join(names) + f" and {more} more" * (more > 0)
@@ -47,16 +52,16 @@ def listed(paths: Sequence[Path], folder: Path) -> str:
 def read_folder_captions(
     folder: Path, videos: Sequence[Path], caption: str | None = None
 ) -> FolderCaptions:
-    """Reads the captions of a folder.
+    """Reads the captions and splits of a folder.
 
     Args:
         folder: the folder.
         videos: its videos (`video_files.find_videos`).
-        caption: of the videos that have none. Default: None, which refuses them.
+        caption: caption of the videos that have none. Default: None, such videos are an error.
 
     Raises:
-        UserError: a caption is of no video, a video has captions of two origins or none, or a file
-            cannot be read.
+        UserError: a caption belongs to no video, a video has no caption or captions in two places,
+            or a file cannot be read.
     """
     table, splits = _read_table(folder, videos)
     _check_orphans(folder, videos)
@@ -86,7 +91,12 @@ def read_folder_captions(
 def _read_table(
     folder: Path, videos: Sequence[Path]
 ) -> tuple[dict[Path, tuple[str, ...]], dict[Path, str]]:
-    """Returns the captions and the splits of the table."""
+    """Returns ({video: captions}, {video: split}) of the table; both empty without one.
+
+    Raises:
+        UserError: the table lacks columns, has an unknown split, or names a file that is not among
+            `videos` or is named twice.
+    """
     path = folder / TABLE
     captions: dict[Path, tuple[str, ...]] = {}
     splits: dict[Path, str] = {}
@@ -122,7 +132,7 @@ def _read_table(
 
 
 def _check_orphans(folder: Path, videos: Sequence[Path]) -> None:
-    """Raises UserError for a text beside no video of its name."""
+    """Raises UserError if a .txt or .json file has the name of no video."""
     stems = {video.with_suffix("") for video in videos}
     texts = sorted(path for end in ("txt", "json") for path in folder.rglob(f"*.{end}"))
     orphans = [

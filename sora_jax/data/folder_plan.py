@@ -1,6 +1,6 @@
-"""A plan of a folder's clips: which files, cut where, with which captions, in which split.
+"""A plan of the clips of a folder of videos: files, start times, captions and splits.
 
-`folder_scan` makes it, and a `video_folder` set is built from it. On disk it is JSON.
+`folder_scan` makes a plan, and a `video_folder` set is built from it. On disk it is JSON.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ class FilePlan:
     """The clips of one file.
 
     Attributes:
-        captions: of all its clips.
+        captions: captions that all clips of the file have.
         split: "train" or "val".
-        starts: where each clip begins, in seconds. No clip reaches over a cut.
+        starts: start of each clip in the file, in seconds.
     """
 
     captions: tuple[str, ...]
@@ -34,8 +34,8 @@ class FolderPlan:
     """The clips of a folder.
 
     Attributes:
-        folder: where the videos are.
-        files: by name relative to the folder.
+        folder: path of the folder with the videos.
+        files: {name of a file relative to the folder: its clips}.
     """
 
     folder: str
@@ -46,17 +46,17 @@ class FolderPlan:
         return sum(len(one.starts) for one in self.files.values() if one.split == split)
 
     def write(self, path: Path) -> None:
-        """Writes the plan as JSON."""
+        """Writes the plan as JSON to the file `path`."""
         values = {name: dataclasses.asdict(one) for name, one in self.files.items()}
         text = json.dumps({"folder": self.folder, "files": values}, indent=1)
         files.write(path, text + "\n")
 
 
 def read_plan(path: str | os.PathLike) -> FolderPlan:
-    """Reads a plan.
+    """Reads a plan that `FolderPlan.write` has written.
 
     Raises:
-        UserError: the file is missing, or no plan.
+        UserError: the file is missing, or is no plan.
     """
     try:
         values: dict[str, Any] = json.loads(files.user_path(path).read_text(encoding="utf-8"))

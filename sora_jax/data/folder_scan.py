@@ -1,7 +1,8 @@
-"""Scans a folder of videos: what is there, what is wrong, and the clips that it gives.
+"""Scans a folder of videos: reads facts of each file, and plans the clips to take from it.
 
-Every scene of a file gives as many consecutive clips of the format as fit in it, so no clip reaches
-over a cut. Whatever gives no clip is named with its reason: `Scan.problems`.
+A scene is the part of a file between two cuts. Each scene gives as many consecutive clips of the
+format as fit in it, so no clip contains a cut. `Scan.problems` names all files and scenes that give
+no clip, with the reason.
 """
 
 import dataclasses
@@ -22,20 +23,20 @@ from sora_jax.errors import UserError
 from sora_jax.media.worker import Worker
 from sora_jax.modality import ClipFormat
 
-VAL_SHARE = 0.1  # of the files, where the table names no split
-SLACK = 0.02  # seconds that a clip may end after its scene
+VAL_SHARE = 0.1  # fraction of the files that are in val if captions.csv states no val
+SLACK = 0.02  # seconds by which a clip may be longer than its scene
 CUTS = ("detect", "none")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What a folder holds.
+    """The result of a scan of a folder.
 
     Attributes:
-        plan: its clips.
-        facts: of each file that can be read, by name.
-        problems: (file, reason) of everything that gives no clip.
-        format: of the clips.
+        plan: the clips to take.
+        facts: {name of a file: its facts}, for each file that can be read.
+        problems: (name of a file, reason) for each file or scene that gives no clip.
+        format: the format of the clips.
     """
 
     plan: FolderPlan
@@ -47,11 +48,13 @@ class Scan:
 def clip_starts(
     facts: FileFacts, format: ClipFormat, most: int
 ) -> tuple[tuple[float, ...], list[str]]:
-    """Returns where the clips of a file begin, in seconds, and what of the file gives none.
+    """Returns (start of each clip of a file in seconds, problems).
+
+    The problems are sentences about scenes that are too short, and about clips beyond `most`.
 
     Args:
-        facts: of the file.
-        format: of the clips.
+        facts: the facts of the file.
+        format: the format of the clips.
         most: the largest number of clips of a file.
     """
     bounds = [0.0, *facts.cuts, facts.seconds]
@@ -79,15 +82,16 @@ def scan(
     """Reads every video of a folder and plans its clips.
 
     Args:
-        folder: the videos and their captions, with everything below.
-        format: of the clips.
-        caption: of videos without one. Default: None, which refuses them.
+        folder: the folder of the videos and their captions, searched with its subfolders.
+        format: the format of the clips.
+        caption: caption of the videos that have none. Default: None, such videos are an error.
         cuts: "detect" (default) looks for scene changes; "none" takes each file as one scene.
         clips_per_file: the largest number of clips of a file. Default 64.
 
     Raises:
-        UserError: the folder has no usable video, or fewer than two; captions are missing, doubled
-            or of no video; PySceneDetect is not installed.
+        UserError: the folder has fewer than two usable videos; a video has no caption or captions
+            in two places; a caption belongs to no video; no usable video is in one of the splits
+            that captions.csv states; or PySceneDetect is needed and not installed.
     """
     if cuts not in CUTS:
         raise UserError(f"cuts={cuts}; use {' or '.join(CUTS)}", field="cuts")
@@ -132,7 +136,10 @@ def scan(
 def _read(
     folder: Path, videos: Sequence[Path], detect: bool
 ) -> tuple[dict[str, FileFacts], list[tuple[str, str]]]:
-    """Returns the facts of the files that can be read, and why others cannot."""
+    """Returns ({name of a file: its facts}, (name, reason) of each file that cannot be read).
+
+    A worker process reads the files. If `detect` is True, it looks for cuts too.
+    """
     facts, problems = {}, []
     with Worker() as worker:
         for video in tqdm.tqdm(videos, "scanning", unit="file"):
@@ -151,7 +158,11 @@ def _read(
 def _splits(
     folder: Path, usable: dict[str, tuple[float, ...]], texts: FolderCaptions
 ) -> dict[str, str]:
-    """Returns the split of each usable file: the table's, else by a hash of its name."""
+    """Returns {name: split} of the usable files.
+
+    If captions.csv states a val file, other files are in train unless it states their split. Else
+    the files are split by a hash of their names, VAL_SHARE of them and at least one in val.
+    """
     named = {shown(path.relative_to(folder)): split for path, split in texts.splits.items()}
     if "val" in named.values():
         splits = {name: named.get(name, "train") for name in usable}
@@ -168,5 +179,5 @@ def _splits(
 
 
 def share(name: str) -> float:
-    """Returns a hash of a file's name in [0, 1)."""
+    """Returns a hash in [0, 1) of the name of a file; small ones are in val."""
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:4]) / 2**32

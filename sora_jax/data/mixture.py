@@ -1,7 +1,7 @@
-"""Mixtures of sets: each batch comes from one set, and sets take turns by weight.
+"""Mixtures of data sets: each batch comes from one set, and the sets take turns by weight.
 
-After any number of batches, each set has given its share of them to within two batches. Its
-position is one number, so a checkpoint restores it exactly.
+After any number of batches, the number that each set has given differs by at most two from its
+share. The position of the mixture is one number, so a checkpoint restores it exactly.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ def mix(
 ) -> grain.DatasetIterator:
     """Returns an iterator of {name: batch}, where `name` is the set that the batch comes from.
 
-    A dictionary of one key lets a jitted step compile once for each set, whatever its shapes.
+    The batches of different sets may have different shapes. Because the key names the set, a jitted
+    step is compiled once for each set.
 
     Args:
-        sets: endless sets of batches by name.
-        weights: the share of batches of each set, up to a factor.
+        sets: {name: endless data set of batches}.
+        weights: {name: relative frequency of its batches}. They need not add up to 1.
     """
     tagged = [batches.map(lambda batch, name=name: {name: batch}) for name, batches in sets.items()]
     mixed = grain.MapDataset.mix(tagged, [weights[name] for name in sets])
@@ -27,10 +28,10 @@ def mix(
 
 
 def part(batch: Mapping[str, Any]) -> tuple[str, Any]:
-    """Returns (name of the set, batch) of a batch {name: batch} of `mix`.
+    """Returns (name of the set, its batch) of an element {name: batch} of `mix`.
 
     Raises:
-        ValueError: it has not exactly one key.
+        ValueError: the element has not exactly one key.
     """
     ((name, inner),) = batch.items()
     return name, inner

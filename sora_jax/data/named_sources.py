@@ -1,4 +1,4 @@
-"""The registry of data sources: the values of `config.data.source` and --source.
+"""SOURCES, the registry of data sources. Its names are values of `config.data.source` and --source.
 
 To add a source, register an object with the members of `NamedSource` in SOURCES
 (`docs/examples/own_source.py`).
@@ -18,12 +18,15 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 
 
 class Source(Protocol):
-    """The protocol of a stream of clips, as `data.sources` describes it.
+    """The protocol of a stream of clips. `len` is its number of clips.
+
+    Calling it with the index of a clip, default 0, yields batches from that clip on. A batch is a
+    dict of "frames", "samples", "has_audio", "captions" and "keys", as `data.sources` describes it.
 
     Attributes:
         format: the format of the clips.
-        identity: JSON values that identify the data. A set of latents made from a source with
-            another identity is refused.
+        identity: JSON values that identify the data. A set of latents stores them, and is not
+            continued with a source of another identity.
     """
 
     @property
@@ -35,7 +38,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __call__(self, start: int = 0) -> Iterator[dict[str, Any]]:
-        """Yields batches from clip number `start` on, the same at every call."""
+        """Yields batches from the clip with the index `start` on, the same at every call."""
         ...
 
 
@@ -43,17 +46,17 @@ class Source(Protocol):
 class Selection:
     """Which clips of a source to open, and how to batch them.
 
-    A source ignores the fields that do not concern it.
+    A source ignores the fields that it does not need.
 
     Attributes:
-        path: folder or file of the user, for a source that reads some. Default "": none.
+        path: folder or file of the user, for a source that reads one. Default "": none.
         format: the `ClipFormat` of the clips. Default: nano.
-        references: whether batches have the references of the clips' characters, of a source that
-            has any. Default False.
-        clips: the largest number of clips, for a source that draws them. Default 2048.
+        references: True if batches have the references of characters (stills and a voice sample),
+            for a source that has any. Default False.
+        clips: the number of clips, for a source that draws them. Default 2048.
         split: "train" (default), "val" or another split of the source.
-        family: the family of Playhouse's scenes. Default "room".
-        style: the style of Playhouse's scenes. Default None: all styles of the family.
+        family: the family (kind of scenes) of a Playhouse source. Default "room".
+        style: the style of its scenes. Default None: all styles of the family.
         batch_size: clips per batch. Default 32.
         workers: processes that draw clips ahead. Default 0: this process draws them.
         fit: how frames of the user's videos are fitted, "crop" (default) or "letterbox".
@@ -72,22 +75,30 @@ class Selection:
 
 
 class NamedSource(Protocol):
-    """The protocol of a registered source: it opens a `Source` of clips for a `Selection`."""
+    """The protocol of a registered source, which opens a stream of clips for a `Selection`.
+
+    Attributes:
+        name: its name in SOURCES.
+    """
 
     name: str
 
     @abc.abstractmethod
     def identify(self, selection: Selection) -> dict[str, Any]:
-        """Returns the `identity` of the clips that `open` would return, without opening them.
+        """Returns the `Source.identity` of what `open` would return, without opening it.
 
         Raises:
-            UserError: the data do not exist.
+            UserError: the data do not exist, or a field of the selection does not fit the source.
         """
 
     @abc.abstractmethod
     def open(self, selection: Selection, folder: Path) -> Source:
-        """Returns the clips of a selection as a `Source`. It may create the files that it needs in
-        `folder`.
+        """Returns the clips of a selection as a `Source`.
+
+        The source may write files that it needs into `folder`, such as a built data set.
+
+        Raises:
+            UserError: the data do not exist, or do not fit the selection.
         """
 
 

@@ -1,35 +1,36 @@
-"""The TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions.
+"""The TFDS set `playhouse`: takes of one family (scenes with exact motion, facts and captions).
 
-Frames and samples are not stored. They are rendered on reading.
+Frames and samples are not stored. The reader renders them.
 
     python -m experiments.build_data --set=playhouse --num_train=20000 --data_dir=DIR
 
 A record (about 3 kB; its pixels would be 800 kB) holds
 
-    split, index, family   the take: draw(split, index, family=family) returns the same
+    split, index, family   those of the take: draw(split, index, family=family) returns the same
     scene            the scene as JSON
     facts            the facts that its captions state, as JSON
-    captions         paraphrases of the caption
-    intents          paraphrases that state the attempt, not the outcome; none without an outcome
-    margin           distance (m) and speed (m/s) between this launch and the nearest one with
-                     another outcome, float64 [2]; float64 [0] without an outcome
-    arcs             float64 [A,7]: ball, then start time, x, y, v_x, v_y, a_y of each piece of its
-                     motion (simulate.py, eq. 1)
+    captions         texts that each state all facts
+    intents          texts that state the attempted action, not its outcome; none without an outcome
+    margin           float64 [2]: lower bounds of the distance (m) of the ball's path from one with
+                     another outcome, and of the difference in speed (m/s) of the two launches;
+                     float64 [0] without an outcome
+    arcs             float64 [A,7]: the pieces of the motion of all balls, each with constant
+                     acceleration: index of the ball, start time (s), x, y, v_x, v_y, a_y
     turns            float64 [A,4]: a_x, angle, spin and its rate for the rows of arcs; no rows if
                      all are zero
-    shifts           float64 [P,7]: shape, then start time, x, y, v_x, v_y, a_x of each piece of its
-                     displacement
-    contacts         float64 [E,6]: time (s), kind (index in CONTACT_KINDS), the body that touches,
-                     the body touched or -1, approach and rebound speed (m/s)
-    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s);
-                     left out for families without balls, for TFDS cannot read an empty tensor
-    views            float64 [F,3]: left, top and width of the camera's view at the frames'
-                     midpoints (m; camera.py, eq. 1)
-    hidden           float64 [I,3]: ball, start and end (s) of every interval in which the whole
-                     ball is behind a panel
+    shifts           float64 [P,7]: the pieces of the displacement of all shapes: index of the
+                     shape, start time (s), x, y, v_x, v_y, a_x
+    contacts         float64 [E,6]: time (s), kind (index in CONTACT_KINDS), index of the body that
+                     touches, index of the body that is touched or -1, approach and rebound speed
+    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the midpoints of the frames;
+                     left out for families without balls, because TFDS cannot read an empty tensor
+    views            float64 [F,3]: left, top and width of the camera's view at the midpoints of the
+                     frames
+    hidden           float64 [I,3]: index of the ball, start and end (s) of every interval in which
+                     the whole ball is behind a panel
 
-The files are array_record, read through `as_data_source`. TensorFlow is imported neither to
-write nor to read them. Records are in the order of their index.
+in metres, m/s, m/s^2, radians and rad/s. The files are array_record, read through `as_data_source`.
+TensorFlow is imported neither to write nor to read them. Records are in the order of their index.
 """
 
 import json
@@ -58,9 +59,9 @@ NUM_TRAIN = 20_000  # training takes of a family that can draw any number of the
 
 
 def to_record(take: Take, format: ClipFormat) -> dict:
-    """Returns a take as the record of the set: a dictionary of arrays and text.
+    """Returns a take as a record of the set: the dict of the module docstring.
 
-    format gives the frame times at which tracks and views are stored.
+    `format` gives the times of the frames at which tracks and views are stored.
     """
     times, motion = format.frame_times(), take.trajectory
     facts: Any = take.facts
@@ -100,7 +101,7 @@ def to_record(take: Take, format: ClipFormat) -> dict:
 
 
 def from_record(record: dict) -> Take:
-    """Returns the take of a record of the set; inverts `to_record`, bitwise.
+    """Returns the take of a record, bitwise the one from which `to_record` made it.
 
     Raises:
         UserError: the record is from an older set and lacks some fields.
@@ -158,8 +159,8 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
         num_train: takes in the split train. Default NUM_TRAIN.
         num_val: takes in every other split. Default 1,000.
         format: name of the clip format; tracks are stored at its frame times. Default "nano".
-        workers: processes that draw takes. 0, the default, draws in this process.
-        family: the family of the scenes. Default "room".
+        workers: processes that draw takes. Default 0: this process draws them.
+        family: the family (kind of scenes). Default "room".
         style: the only style of the scenes. Default: None, all styles of the family.
 
     Raises:
@@ -195,7 +196,7 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
 def family_configs() -> list[PlayhouseConfig]:
     """Returns a configuration for every family in each of its formats.
 
-    A finite family gets its whole training set, any other NUM_TRAIN takes.
+    The split train has all takes of a family with a finite number of them, else NUM_TRAIN.
     """
     combinations = [(family, format) for family in FAMILIES.values() for format in family.formats]
     return [
@@ -205,9 +206,7 @@ def family_configs() -> list[PlayhouseConfig]:
 
 
 class Playhouse(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of a `playhouse` set: scenes of one family with exact motion, facts and
-    captions.
-    """
+    """The TFDS builder of a `playhouse` set: takes of one family."""
 
     name = "playhouse"
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
@@ -280,8 +279,12 @@ def _has(split: str, config: PlayhouseConfig) -> bool:
 
 
 def build(data_dir: str | os.PathLike, config: PlayhouseConfig) -> pathlib.Path:
-    """Writes the `playhouse` set of a configuration below data_dir, unless it exists. Returns its
-    directory.
+    """Writes the `playhouse` set of a configuration below data_dir, unless it exists.
+
+    Returns the directory of the set.
+
+    Raises:
+        UserError: the set cannot be written, or another process builds it.
     """
     builder = make_builder(Playhouse, data_dir, config)
     prepare(builder)
@@ -289,7 +292,11 @@ def build(data_dir: str | os.PathLike, config: PlayhouseConfig) -> pathlib.Path:
 
 
 class Takes:
-    """A sequence of the `Take`s of a split of a built set, read on access."""
+    """A sequence of the `Take`s of one split of a built set, each read on access.
+
+    Args:
+        source: the records of the split.
+    """
 
     def __init__(self, source: Sequence[dict]):
         self._source = source
@@ -302,7 +309,7 @@ class Takes:
 
 
 def open_takes(directory: str | os.PathLike, split: str = "train") -> Takes:
-    """Returns the takes of a split of a built `playhouse` set.
+    """Returns the takes of one split of a built `playhouse` set, a sequence that is read on access.
 
     Args:
         directory: the folder that holds dataset_info.json.

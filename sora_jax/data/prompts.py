@@ -1,5 +1,6 @@
-"""Prompts as the model reads them: ids of words, which of them are words, their shots, and the
-slots of names.
+"""Prompts as arrays that the model reads: tokens, their mask, their shots, and slots of names.
+
+A slot is the place of a character among the references (stills and voice samples) of a clip.
 """
 
 import re
@@ -10,7 +11,7 @@ import numpy as np
 from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.worlds.playhouse.storyboard_reader import shot_starts
 
-NAME = re.compile(r"@(\w+)")  # of a character in a text
+NAME = re.compile(r"@(\w+)")  # name of a character in a text
 
 
 def encode_prompts(
@@ -18,19 +19,20 @@ def encode_prompts(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of B prompts.
 
-    A text that is a storyboard tells the shot of each word. Words before the first shot, and those
-    of any other text, belong to all shots.
+    If a text is a storyboard (a story written shot by shot), each of its tokens belongs to a shot.
+    Tokens before the first shot, and those of any other text, belong to all shots.
 
     Args:
-        tokenizer: makes the tokens of a text.
+        tokenizer: list of B texts -> (tokens, mask), with L tokens for each text.
         texts: the prompts.
-        names: for each text the names of the characters whose references stand in slots 1, 2, ...,
-            without "@". Default: None, no references.
+        names: for each text the names, without "@", of the characters in slots 1, 2, ... Default:
+            None, no references.
 
     Returns:
-        {"tokens": ids int32 [B, L], or features float32 [B, L, Df], "mask": bool [B, L], True for a
-        word, "shots": int8 [B, L], the number of the word's shot from 1, 0 for all shots, "slots":
-        int8 [B, L], the slot of a name from 1, 0 for any other word}.
+        A dict of "tokens": ids int32 [B, L], or features float32 [B, L, Df]; "mask": bool [B, L],
+        False for padding; "shots": int8 [B, L], the number of the token's shot from 1, 0 for all
+        shots; "slots": int8 [B, L], the slot of the character that a token names, 0 for any other
+        token.
     """
     tokens, mask = map(np.asarray, tokenizer(texts))
     shots = np.zeros((len(texts), mask.shape[1]), np.int8)

@@ -1,4 +1,6 @@
-"""Times at which a video file changes to another scene, found by PySceneDetect (extra `videos`).
+"""Finds the cuts of a video file, the times at which another scene begins, with PySceneDetect.
+
+PySceneDetect is installed with the extra `videos`.
 
 A worker process imports this module, so the module imports neither JAX nor TensorFlow Datasets.
 """
@@ -9,10 +11,10 @@ import os
 from sora_jax.errors import UserError
 
 REMEDY = "pip install -e '.[videos]'"
-# Least change of hue, saturation and lightness at a cut, and of that to the mean of the frames
-# around: 8 finds cuts between textures of the same colours.
+# Least change of hue, saturation and lightness at a cut (of 255), and least ratio of this change to
+# its mean over the frames around. 8 also finds cuts between textures of the same colours.
 LEAST, RATIO = 8.0, 3.0
-SHORTEST = 0.25  # seconds of a scene
+SHORTEST = 0.25  # least duration of a scene in seconds
 
 
 def available() -> bool:
@@ -21,7 +23,7 @@ def available() -> bool:
 
 
 def find_cuts(path: str | os.PathLike) -> list[float]:
-    """Returns the times in seconds at which another scene begins, without that of the first.
+    """Returns the times in seconds at which a scene begins, without the first scene.
 
     Raises:
         UserError: PySceneDetect is not installed, or it cannot read the file.

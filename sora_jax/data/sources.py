@@ -1,18 +1,18 @@
 """Streams of clips as frames and samples, to train tokenizers on and to compute latents from.
 
-Every stream yields batches of one form, a dict:
+A stream is a `named_sources.Source`. Every stream yields batches of one form, a dict:
 
     "frames"     float32 [B,F,H,W,3] in [0,1]
     "samples"    float32 [B,S] in [-1,1], zeros for a clip without audio
     "has_audio"  bool [B], NumPy
-    "captions"   list of B tuples of paraphrases
-    "keys"       list of B names, unique in the stream
+    "captions"   list of B tuples, the captions of each clip
+    "keys"       list of B names of the clips, unique in the stream
     "takes"      list of B `Take`s: the ground truth of the clips (Playhouse only)
-    "references" stills and voices of the characters of the clips, if the stream has any: the
-                 result of `worlds.playhouse.references.cast_references`
+    "references" stills and voice samples of the characters of the clips, only if the stream has
+                 any: the dict of arrays of `worlds.playhouse.references.cast_references`
 
-The order is a pure function of the arguments, so `start`, a number of clips, resumes a stream
-exactly.
+The order is a pure function of the arguments of the stream, so it can be resumed exactly: `start`
+is the number of clips to skip.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
 def identity(split: str, family: str = "room", style: str | None = None) -> dict[str, Any]:
     """Returns JSON values that identify the scenes of a Playhouse split.
 
-    A run or a set of latents refuses to continue with scenes of another identity.
+    A training run, or a set of latents that is computed, is not continued with another identity.
 
     Args:
         split: a split of the family.
@@ -51,22 +51,23 @@ def identity(split: str, family: str = "room", style: str | None = None) -> dict
 class PlayhouseSource:
     """A stream of the first `num_clips` takes of a Playhouse split, rendered in order.
 
-    `source(start)` yields batches from clip `start` on.
+    `source(start)` yields batches from the clip with the index `start` on.
 
     Args:
         split: a split of the family.
-        format: the format of the clips.
+        format: the format of the clips. Those of some splits are longer (`draw.long_format`); the
+            attribute `format` is the actual one.
         num_clips: the number of clips.
-        batch_size: clips per batch.
-        workers: processes that draw takes ahead. 0, the default, draws in this process.
-        family: the family of the scenes.
-        style: the style of the scenes. Default: None, all styles of the family.
-        references: whether batches have the references of the cast, in families with one. Default
-            False.
+        batch_size: clips per batch. Default 32.
+        workers: processes that draw takes ahead. Default 0: this process draws them.
+        family: the family (kind of scenes). Default "room".
+        style: the only style of the scenes. Default None: all styles of the family.
+        references: True if batches have the references of the characters, in families with
+            characters. Default False.
 
     Raises:
         UserError: the family, split or style does not exist, a finite family has fewer takes, the
-            format is longer than the simulated scenes, or a story has other shots.
+            format lasts longer than `Family.longest`, or a story has other shots than the format.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class PlayhouseSource:
         return self.num_clips
 
     def __call__(self, start: int = 0) -> Iterator[dict]:
-        """Yields batches from clip number `start` on, the same at every call."""
+        """Yields batches from the clip with the index `start` on, the same at every call."""
         takes = draw_takes(
             self.split, range(start, self.num_clips), self.workers, self.family, self.style
         )

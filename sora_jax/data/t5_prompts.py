@@ -1,10 +1,13 @@
-"""Prompts as features of T5, kept on disk: a caption is encoded once, and read in every epoch.
+"""Prompts as features of the text encoder T5, kept on disk.
 
-    features.f16   the features of all captions, one after the other, float16 [rows, D]
-    index.json     the encoder's fingerprint, and where each caption's rows are
+A caption of a data set is encoded once and read from disk in every epoch. A folder holds
 
-The features of a prompt are those of its pieces and of the end mark. They are rounded to float16
-everywhere, so a model is sampled with what it was trained on.
+    features.f16   the features of all captions, one caption after the other, float16 [rows, D]
+    index.json     the fingerprint of the encoder, and first row and number of rows of each caption
+
+T5 splits a text into pieces (parts of words). A prompt has one row of features for each piece and
+one for the end mark. Features are rounded to float16 in training and in sampling, so a model gets
+the same features in both.
 """
 
 import hashlib
@@ -31,12 +34,13 @@ def _key(text: str) -> str:
 
 
 class FeatureStore:
-    """Features of texts in a folder.
+    """A store of the features of texts in a folder. `text in store` tells if it has a text.
 
     Args:
         folder: the folder; it is made if it does not exist.
-        fingerprint: of the encoder. Features of another are dropped.
-        width: features of a piece, D.
+        fingerprint: fingerprint of the encoder. Features of another encoder in the folder are
+            dropped.
+        width: D, the number of features of a piece.
     """
 
     def __init__(self, folder: str | os.PathLike, fingerprint: str, width: int):
@@ -56,7 +60,12 @@ class FeatureStore:
         return _key(text) in self._texts
 
     def read(self, text: str) -> Float[np.ndarray, "rows D"]:
-        """Returns the features of a text that is in the store, float16."""
+        """Returns the features of a text that is in the store, float16 [rows, D].
+
+        Raises:
+            KeyError: the text is not in the store.
+            UserError: the file of the features is too short.
+        """
         start, count = self._texts[_key(text)]
         path = self.folder / "features.f16"
         size = count * self._width
@@ -71,16 +80,19 @@ class FeatureStore:
         encode: Callable[[Sequence[str]], Sequence[np.ndarray]],
         on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Encodes texts that are not in the store. An interrupted call keeps what it had written.
+        """Encodes and stores the texts that are not in the store.
+
+        An interrupted call keeps all complete groups of CHUNK texts.
 
         Args:
             texts: the texts.
-            encode: texts -> features of each, [rows, D].
-            on_progress: called with (texts done, texts to do).
+            encode: list of texts -> features of each text, [rows, D].
+            on_progress: called with (number of texts done, number of texts to encode). Default:
+                None.
         """
         missing = [text for text in dict.fromkeys(texts) if text not in self]
         with (self.folder / "features.f16").open("ab") as file:
-            file.truncate(2 * self._rows * self._width)  # what no index names
+            file.truncate(2 * self._rows * self._width)  # removes rows that are not in the index
             for first in range(0, len(missing), CHUNK):
                 chunk = missing[first : first + CHUNK]
                 for i in range(0, len(chunk), TOGETHER):
@@ -101,8 +113,12 @@ class T5Prompts:
 
     Args:
         t5: the encoder.
-        length: pieces of a padded prompt, with the end mark.
-        folder: where features are kept. Default: None, they are computed each time.
+        length: number of pieces of a padded prompt, with the end mark.
+        folder: folder of the `FeatureStore`. Default: None, features are computed each time.
+
+    Attributes:
+        words: (), because T5 reads any text.
+        store: the `FeatureStore`; None without a folder.
     """
 
     words: tuple[str, ...] = ()  # no vocabulary of its own: every word is known
@@ -114,26 +130,28 @@ class T5Prompts:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Says in a model's card which encoder it reads."""
+        """The entry of a model's card that identifies the encoder: kind, name and fingerprint."""
         return {"kind": "t5", "name": self.t5.name, "fingerprint": self.t5.fingerprint}
 
     def split(self, text: str) -> list[str]:
-        """Returns the pieces of a text."""
+        """Returns the pieces of a text, as strings."""
         return [text[start:end] for start, end in itertools.pairwise(self.t5.pieces(text)[1])]
 
     def offsets(self, text: str) -> list[int]:
-        """Returns the place of each piece of a text in characters, without the end mark, which
-        belongs to no place.
-        """
+        """Returns the number of characters before each piece of a text, without the end mark."""
         return self.t5.pieces(text)[1][:-1][: self.length - 1]
 
     def unknown(self, text: str) -> list[str]:
-        """Returns no word: T5 reads any."""
+        """Returns the words that the encoder does not know: [], because T5 reads any."""
         return []
 
     def features(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Returns the features of texts, float16 [n, D] each. A longer text is cut, and keeps its
-        end mark.
+        """Returns the features of each text, float16 [n, D], with n pieces and n <= `length`.
+
+        A longer text is cut, and keeps its end mark.
+
+        Raises:
+            UserError: some features exceed the range of float16.
         """
         rows = [self.t5.pieces(text)[0] for text in texts]
         rows = [
@@ -145,7 +163,9 @@ class T5Prompts:
         return found
 
     def keep(self, texts: Iterable[str]) -> None:
-        """Encodes texts into the store, with a line of progress on stderr."""
+        """Encodes texts into the store, with a line of progress on stderr; without a store it does
+        nothing.
+        """
         if self.store is None:
             return
 
@@ -158,8 +178,10 @@ class T5Prompts:
     def __call__(
         self, texts: Sequence[str]
     ) -> tuple[Float[np.ndarray, "B L D"], Bool[np.ndarray, "B L"]]:
-        """Converts B texts to features float32 [B, L, D] and a mask bool [B, L], True at pieces; L
-        is `length`. An empty text has an all-False mask and is unconditional.
+        """Converts B texts to features float32 [B, L, D] and a mask bool [B, L], False at padding.
+
+        L is `length`. The mask of an empty text, a prompt of the unconditional model, is False
+        everywhere.
         """
         width = self.t5.config.d_model
         out = np.zeros((len(texts), self.length, width), np.float32)

@@ -1,4 +1,4 @@
-"""Builds and opens TFDS sets stored as array_record. TensorFlow is never imported."""
+"""Builds and opens sets of TensorFlow Datasets (TFDS) as array_record, without TensorFlow."""
 
 import contextlib
 import io
@@ -22,11 +22,11 @@ def make_builder(
 ) -> Builder:
     """Returns a TFDS builder that writes a set as array_record below data_dir.
 
-    TFDS's warnings are silenced, as they concern conditions that are normal here.
+    The warnings of TFDS are silenced, because they concern conditions that are normal here.
 
     Args:
         builder_class: class of the builder.
-        data_dir: folder of the sets.
+        data_dir: folder of all sets; the builder adds NAME/CONFIG/VERSION.
         config: configuration of the set.
     """
     verbosity = logging.get_verbosity()
@@ -57,7 +57,12 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
 
 
 def open_source(directory: str | os.PathLike, split: str, name: str) -> Any:
-    """Returns one split of the built set `name` in `directory` as a TFDS data source.
+    """Returns one split of a built set as a TFDS data source, a sequence of records.
+
+    Args:
+        directory: the folder of the set, which holds dataset_info.json.
+        split: name of the split.
+        name: name of the builder that must have made the set, such as "playhouse".
 
     Raises:
         UserError: the directory holds no set, a damaged or another set, or the set lacks the split.

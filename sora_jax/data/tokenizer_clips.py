@@ -1,9 +1,9 @@
-"""Training clips of a tokenizer: clips of one modality, from any source of `named_sources`.
+"""Training clips of a tokenizer: the video or the audio of clips from a source of `named_sources`.
 
-A clip is made in two stages. On the host, `inputs` prepares a few arrays of each clip. In the
-compiled training step, `render` turns a batch of them into frames or samples. It renders
-Playhouse scenes on the device if their family is `alike`, and scales clips stored as integers.
-All other sources provide whole clips on the host.
+A clip is made in two stages. On the host, `Clips.inputs` prepares arrays of each clip. In the
+compiled training step, `Clips.render` turns a batch of them into frames or samples: it renders
+scenes of Playhouse whose families are `alike`, and scales clips that are stored as integers. Clips
+of all other sources are whole after the first stage.
 """
 
 import dataclasses
@@ -28,11 +28,12 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 
 VIDEO, AUDIO = "video", "audio"
+# {modality: (takes, format -> arrays on the host; arrays, format -> frames or samples)}
 PLAYHOUSE = {
     VIDEO: (render.render_inputs, render.render),
     AUDIO: (sound.sound_inputs, sound.synthesise),
 }
-ARRAYS = {VIDEO: "frames", AUDIO: "samples"}
+ARRAYS = {VIDEO: "frames", AUDIO: "samples"}  # names of the arrays of a stored clip
 FULL_SCALE = {VIDEO: 255.0, AUDIO: 32767.0}  # of the uint8 and int16 in `video_folder` records
 HELD_OUT = 128  # clips drawn for the split val, at most as many as training clips
 
@@ -42,10 +43,10 @@ class Clips:
     """The training and validation clips of a tokenizer.
 
     Attributes:
-        count: the number of clips of the splits train and val.
-        inputs: (split, index) -> the arrays of one clip, without a batch axis.
-        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. Frames
-            of clips with n shots are split, [B n, F / n,H,W,3].
+        count: {"train" or "val": number of clips}.
+        inputs: (split, index) -> the arrays of one clip by name, without a batch axis.
+        render: batch of `inputs` -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. Clips
+            of n shots that are rendered are split into their shots, [B n, F / n,H,W,3].
     """
 
     count: dict[str, int]
@@ -57,16 +58,16 @@ class Clips:
 
         Args:
             split: "train" or "val".
-            indices: of the B clips in the split.
+            indices: indices of the B clips in the split.
         """
         rows = [self.inputs(split, i) for i in indices]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def batches(self, batch_size: int, seed: int) -> grain.MapDataset:
-        """Returns endless shuffled batches of the split train, as `batch` returns them.
+        """Returns an endless data set of shuffled batches of the split train, {name: [B, ...]}.
 
         Args:
-            batch_size: clips per batch.
+            batch_size: B, clips per batch.
             seed: seed of the order.
         """
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
@@ -81,9 +82,10 @@ def open_clips(modality: str, source: NamedSource, selection: Selection, folder:
 
     Args:
         modality: VIDEO or AUDIO.
-        source: the source.
-        selection: the clips of the split train. At most HELD_OUT clips are drawn for val.
-        folder: the source may create the files that it needs here.
+        source: the source, one of `named_sources.SOURCES`.
+        selection: the training clips. The validation clips are those of the split val, at most
+            HELD_OUT of them and at most as many as `selection.clips`.
+        folder: folder into which the source may write files that it needs.
 
     Raises:
         UserError: the source has no split val, or, for audio, a split has no clip with audio.
@@ -111,7 +113,10 @@ def _alike(modality: str, source: PlayhouseSource) -> bool:
 
 
 def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clips:
-    """Returns scenes that the training step renders. Each is drawn once and cached."""
+    """Returns clips of scenes that the training step renders. Each scene is drawn once and cached.
+
+    `sources` are the sources of the splits train and val.
+    """
     prepare, show = PLAYHOUSE[modality]
     format = sources["train"].format
 
@@ -130,10 +135,10 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
 
 
 def by_shots(frames: jax.Array, format: ClipFormat) -> jax.Array:
-    """Splits clips of n shots into their shots, [B,F,...] -> [B n, F / n,...]. Clips of one shot
-    stay.
+    """Splits clips of n shots into their shots, [B,F,...] -> [B n, F / n,...].
 
-    A tokenizer starts anew at every cut. The format of the clips gives the number of shots.
+    This is needed because a tokenizer encodes each shot separately. `format` gives the shots; clips
+    of a format without shots are returned unchanged.
 
     Raises:
         UserError: the shots have different lengths.
@@ -157,8 +162,8 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
         directory: the folder of the set.
 
     Raises:
-        UserError: the split val is missing, since the set is of one video, or, for audio, a split
-            has no clip with audio.
+        UserError: the set has only one video and so no split val, or, for audio, a split has no
+            clip with audio.
     """
     train, _ = open_records(directory, "train")
     if "val" not in train.splits:
@@ -180,10 +185,10 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
 
 
 def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
-    """Returns whole clips, read from any source one by one.
+    """Returns clips that are read from the sources of the splits one by one.
 
-    A source renders or decodes each clip again in every epoch. For audio, opening also reads every
-    source once from start to end, to learn which clips have audio.
+    A source renders or decodes each clip again in every epoch. For audio, this function also reads
+    every source once from start to end, to learn which clips have audio.
     """
 
     def read(split: str, index: int, name: str) -> np.ndarray:
@@ -208,10 +213,13 @@ def _stored_clips(
 
     Args:
         modality: VIDEO or AUDIO.
-        count: stored clips by split.
-        read: (split, index, name of an array) -> the array of a clip.
-        audible: split -> whether each clip has audio, in order.
-        scale: the divisor that `render` applies, default 1.
+        count: {split: number of stored clips}.
+        read: (split, index, name of an array) -> this array of a clip.
+        audible: split -> for each clip in order, True if it has audio.
+        scale: number by which `render` divides the arrays. Default 1.
+
+    Raises:
+        UserError: for audio, a split has no clip with audio.
     """
     name = ARRAYS[modality]
     selected = {

@@ -1,4 +1,4 @@
-"""The user's video files below a directory, and the captions beside them."""
+"""Finds and reads the video files of a user below a directory, and the captions beside them."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ EXTENSIONS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the video files below a directory, sorted by path.
 
-    Links to files and directories are followed. A file that is reached on several ways is returned
-    once, if possible not under the name of a link.
+    Links to files and directories are followed. A file that is found under several paths is
+    returned once, under a path without a link if there is one.
     """
     found: dict[str, pathlib.Path] = {}  # by real path
     seen: set[str] = set()
@@ -52,16 +52,22 @@ def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
 def read_clip(
     video: str, format: ClipFormat, start: float, whole: bool, letterbox: bool = False
 ) -> Clip:
-    """Returns a clip of a video file, as `media.read_fitted` does, with frames in uint8.
+    """Returns a clip of a video file, fitted to a format, with frames in uint8.
 
     A worker process imports this module, so the module imports neither JAX nor TensorFlow Datasets.
 
     Args:
         video: path of the file.
         format: the format of the clip.
-        start: where the clip begins in seconds.
-        whole: whether the file must last as long as the clip.
-        letterbox: whether frames are kept whole, between black bars. Default False: cropped.
+        start: start of the clip in the file, in seconds.
+        whole: True if the file must last to the end of the clip; False extends a clip by its last
+            frame.
+        letterbox: True to show whole frames between black bars. Default False: crop them.
+
+    Raises:
+        EndOfFile: the file ends before `start`, or before the end of the clip if `whole` is True.
+            A subclass of UserError.
+        UserError: the file cannot be read.
     """
     clip = media.read_fitted(video, format, start, whole, letterbox)
     return dataclasses.replace(clip, frames=mp4.to_uint8(clip.frames))
@@ -73,8 +79,8 @@ def shown(path: str | os.PathLike) -> str:
 
 
 def contents(folder: pathlib.Path) -> str:
-    """Returns a digest of the videos and captions below a directory, hex digits that change with
-    them.
+    """Returns a digest of the videos below a directory and the captions beside them: 12 hex digits
+    that change if the files do (`digest.digest`).
     """
     beside = (
         f
@@ -85,7 +91,7 @@ def contents(folder: pathlib.Path) -> str:
 
 
 def read_captions(video: pathlib.Path) -> list[str]:
-    """Returns the captions of a video from the file beside it; [] without one.
+    """Returns the captions of a video from the .json or .txt file beside it; [] without one.
 
     Raises:
         UserError: the caption file cannot be read or parsed.

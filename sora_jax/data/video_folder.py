@@ -4,20 +4,20 @@
 
 PyAV reads every .mp4, .mov, .m4v, .webm, .mkv and .avi below the directory, of any size, frame
 rate, length and channel count, with or without audio. A long file is cut into consecutive clips.
-A short file is extended by holding its last frame. Frames of other proportions are cropped, or
-letterboxed with --fit=letterbox. `media.fit_clip` describes all conversions.
+A file that is shorter than a clip is extended by its last frame. Frames of other proportions are
+cropped, or letterboxed with --fit=letterbox. `media.fit_clip` describes all conversions.
 
-The captions of a video are in a file beside it with the same name. In `ball.txt` each line is a
-paraphrase. `ball.json` holds a string, a list of strings, or an object with "captions", "caption"
-or "prompt", the key that experiments.sample writes. Without a caption file the caption is empty,
-which trains the unconditional model.
+The captions of a video are in a file beside it with the same name: `ball.txt` holds one caption in
+each line, `ball.json` a string, a list of strings, or an object with "captions", "caption" or
+"prompt", the key that experiments.sample writes. Without such a file the caption is empty, and the
+clip trains the unconditional model.
 
-A record holds frames uint8 [F,H,W,3], samples int16 [S], has_audio, captions, key
-(file and clip number), start (s) and notes. The build skips a file that it cannot read. The file
-`report.json` beside the data counts the skipped files and names each with the reason. A silent
-file, without an audio track or below -80 dBFS throughout, is kept with has_audio False, and the
-loss omits its audio. One file in ten, by a hash of its name relative to the directory, is in `val`
-with all its clips. With two readable files or more, each split gets at least one file.
+A record holds frames uint8 [F,H,W,3], samples int16 [S], has_audio, captions, key (name of the file
+and number of the clip), start (s) and notes (irregularities of the file). The build skips a file
+that it cannot read. The file `report.json` beside the data lists the skipped files with the reason.
+A silent file, without an audio track or below -80 dBFS throughout, is kept with has_audio False,
+and the loss omits its audio. One file in ten, by a hash of its name relative to the directory, is
+in the split val with all its clips. With two readable files or more, each split has at least one.
 """
 
 import functools
@@ -63,8 +63,8 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         format: the format of the clips. Default: nano.
         clips_per_file: the largest number of consecutive clips of one file. Default 16.
         fit: how frames of other proportions are fitted, "crop" (default) or "letterbox".
-        plan: the clips, captions and splits (`folder_plan`) of that directory. Default None: all
-            files from their start, as the module describes.
+        plan: a plan of clips, captions and splits of that directory (`folder_plan`), which replaces
+            `clips_per_file`. Default None: clips of all files from their start on.
 
     Raises:
         ValueError: there is no such `fit`.
@@ -102,7 +102,7 @@ def set_name(path: str | pathlib.Path, format: ClipFormat, fit: str = "crop") ->
     Args:
         path: a built set, or a directory of videos, whose set need not be built.
         format: the format of the clips.
-        fit: how frames are fitted, as in `VideoFolderConfig`. Default "crop".
+        fit: how frames are fitted, "crop" (default) or "letterbox".
     """
     folder = pathlib.Path(path).expanduser().resolve()
     return (
@@ -121,15 +121,19 @@ def read_clips(
 ) -> Iterator[tuple[float, Clip]]:
     """Yields (start in seconds, Clip) for each clip of a file, up to the file's end.
 
-    The first clip may be shorter than the format, and is then extended. A shorter rest after the
-    first clip is dropped.
+    A file that is shorter than the first clip is extended. A later clip is dropped if the file ends
+    before it does.
 
     Args:
         worker: the child process that reads.
         video: the file.
         format: the format of the clips.
-        starts: where the clips begin, in seconds.
-        letterbox: whether frames are kept whole, between black bars. Default False: cropped.
+        starts: start of each clip, in seconds.
+        letterbox: True to show whole frames between black bars. Default False: crop them.
+
+    Raises:
+        EndOfFile: the file ends before the start of the first clip.
+        UserError: the file cannot be read.
     """
     for number, start in enumerate(starts):
         try:
@@ -226,7 +230,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _groups(self, readable: list[pathlib.Path]) -> dict[str, list[pathlib.Path]]:
-        """Returns the files of each split."""
+        """Returns {split: its files}, of the plan or by a hash of their names."""
         folder, plan = self._config.path, self._config.plan
         if plan is not None:
             split_of = {video: plan.files[self._name(video)].split for video in readable}
@@ -240,7 +244,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         return {"train": readable[num_val:], "val": readable[:num_val]}
 
     def _clips(self, video: pathlib.Path) -> Iterator[tuple[float, Clip]]:
-        """Yields from `read_clips`; skips a file that fails and notes it in the report.
+        """Yields (start, Clip) of a file. An error ends the file and is noted in the report.
 
         A decoder may raise any exception or crash, and one file must not stop the build.
         """
@@ -254,14 +258,14 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
 
     def _starts(self, video: pathlib.Path) -> Sequence[float]:
-        """Returns where the clips of a file begin, in seconds."""
+        """Returns the start of each clip of a file, in seconds; they may be after its end."""
         settings = self._config
         if settings.plan is not None:
             return settings.plan.files[self._name(video)].starts
         return [number * settings.format.seconds for number in range(settings.clips_per_file)]
 
     def _captions(self, video: pathlib.Path) -> list[str]:
-        """Returns the captions of a file; notes in the report why there are none."""
+        """Returns the captions of a file; [], with a note in the report, if they cannot be read."""
         if self._config.plan is not None:
             return list(self._config.plan.files[self._name(video)].captions)
         try:
@@ -308,7 +312,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
 
 
 def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
-    """Returns a hash of the file's name in [0,1); a file below VAL_SHARE is in val."""
+    """Returns a hash in [0, 1) of the file's name; below VAL_SHARE the file is in val."""
     name = os.fsencode(video.relative_to(folder))
     return int.from_bytes(hashlib.sha256(name).digest()[:4]) / 2**32
 
@@ -317,10 +321,13 @@ def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathl
     """Writes the `video_folder` set of a configuration below data_dir, unless it exists.
 
     Returns:
-        Its directory, and the report: what was read, skipped and changed.
+        Its directory, and the report, {"files": number of videos, "clips": {split: number},
+        "silent" and "without_caption": numbers of clips, "skipped" and "captions_skipped": lists of
+        {"file", "reason"}}. The report is {} if its file is missing.
 
     Raises:
-        UserError: the directory holds no videos, or no file can be read.
+        UserError: the directory holds no videos, no file can be read, the set cannot be written, or
+            another process builds it.
     """
     builder = make_builder(VideoFolder, data_dir, config)
     directory = pathlib.Path(builder.data_path)
@@ -339,10 +346,10 @@ def built_set(
 
     Args:
         path: a built set, or a directory of videos. The set of such a directory is built below
-            data_dir, unless it exists, and its report printed to stderr.
-        data_dir: the folder to build in.
+            data_dir, unless it exists, and its report is printed to stderr.
+        data_dir: the folder below which sets are built.
         format: the format of the clips.
-        fit: how frames are fitted, as in `VideoFolderConfig`. Default "crop".
+        fit: how frames are fitted, "crop" (default) or "letterbox".
 
     Raises:
         UserError: there are no videos, or the built set has another format or fit.

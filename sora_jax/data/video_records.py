@@ -1,4 +1,4 @@
-"""Reads built `video_folder` sets: single records, and the stream of their clips."""
+"""Reads built `video_folder` sets (clips of a user's videos): single records, or as a stream."""
 
 import os
 import pathlib
@@ -15,12 +15,13 @@ from sora_jax.modality import ClipFormat
 class Records:
     """A sequence of the records of one split of a built set.
 
-    Each record is a dict: frames, samples, has_audio, captions (a tuple of str, ("",) without any),
-    key, start, notes.
+    Each record is a dict of "frames": uint8 [F,H,W,3], "samples": int16 [S], "has_audio",
+    "captions": a tuple of texts, ("",) without any, "key": name of the file and number of the clip,
+    "start" in seconds, and "notes": a tuple of irregularities.
 
     Attributes:
         fingerprint: the name of the set, which identifies its contents.
-        splits: names of the splits of the whole set.
+        splits: names of all splits of the set.
         fit: how its frames were fitted, one of `modality.FITS`.
     """
 
@@ -44,14 +45,14 @@ class Records:
 
 
 def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Records, ClipFormat]:
-    """Returns (records of a split, format of the clips) of a built `video_folder` set.
+    """Returns (records of one split, format of the clips) of a built `video_folder` set.
 
     Args:
         directory: the folder that holds dataset_info.json.
         split: name of the split. Default "train".
 
     Raises:
-        UserError: the set or the split does not exist.
+        UserError: the set or the split does not exist, or an earlier version has made the set.
     """
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
@@ -65,9 +66,15 @@ def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Re
 
 
 class VideoFolderSource:
-    """A stream of the clips of a built `video_folder` set, in the order of the set.
+    """A stream of the clips of a built `video_folder` set, a `named_sources.Source`.
 
-    A `named_sources.Source` for `precompute` and tokenizer training.
+    Args:
+        directory: the folder that holds dataset_info.json.
+        split: name of the split. Default "train".
+        batch_size: clips per batch. Default 32.
+
+    Raises:
+        UserError: the set or the split does not exist, or an earlier version has made the set.
     """
 
     def __init__(self, directory: str | os.PathLike, split: str = "train", batch_size: int = 32):
@@ -83,13 +90,13 @@ class VideoFolderSource:
         return len(self.records)
 
     def __call__(self, start: int = 0) -> Iterator[dict]:
-        """Yields batches from clip number `start` on, the same at every call."""
+        """Yields batches from the clip with the index `start` on, in the order of the set."""
         for first in range(start, len(self), self.batch_size):
             yield self.batch(range(first, min(first + self.batch_size, len(self))))
 
     def batch(self, indices: Sequence[int]) -> dict:
-        """Returns the batch of the clips with these indices: frames, samples, captions and so on,
-        as `data.sources` describes it.
+        """Returns the clips with these indices as a batch: a dict of "frames", "samples",
+        "has_audio", "captions" and "keys", as `data.sources` describes it.
         """
         records = [self.records[i] for i in indices]
         return {

@@ -1,1 +1,3 @@
-"""Evaluation: scores of models, and calibration of the oracles that score them."""
+"""Evaluation: scores of models, and calibration of the oracles (measurements of clips) that score
+them.
+"""

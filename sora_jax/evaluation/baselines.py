@@ -1,15 +1,18 @@
 """Baselines: clips made without a model, which give each metric its floor and ceiling.
 
     ground truth             the scene's own render: the ceiling
-    tokenizer round trip     encoded and decoded: the upper bound for a model on these tokenizers
+    tokenizer round trip     the render encoded and decoded: the upper bound for a model on these
+                             tokenizers
     copy last frame          the first GIVEN frames, then the last of them repeated; silence
     linear extrapolation     every ball continues its motion of the first GIVEN frames through any
                              obstacle; silence
-    nearest training clip    the training scene that shares most facts: memorization without
-                             generalization
+    nearest training clip    a render of the training scene that shares most facts with the prompt:
+                             memorization without generalization
 
-Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with
-constant rattling agrees with any video, and its floor shows that.
+The clips of the model and of each baseline have a floor of their own, the score by chance: the
+clips are judged by the takes (ground truth) of other clips, or their frames or sounds are mixed
+(`mixed`). For example, the impacts of a clip that rattles all the time agree with any video; its
+floor is as high as its score.
 
 For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does.
 Elsewhere it uses the true positions.
@@ -30,9 +33,9 @@ from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-GIVEN = phyworld.GIVEN  # conditioning frames
-PARTNERS = 4  # number of other clips that the floor of a take is read from
-Pair = tuple[Example, Reading]
+GIVEN = phyworld.GIVEN  # number of first frames that are given
+PARTNERS = 4  # number of other clips that the floor of a clip is read from
+Pair = tuple[Example, Reading]  # a clip and its reading
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
@@ -47,8 +50,8 @@ def copy_last_frame(clips: list[Example]) -> list[Example]:
 
 
 def _straight(clip: Example) -> Take:
-    """Returns the take with every ball on a straight line, fitted to its positions in the first
-    GIVEN frames by least squares.
+    """Returns the take of a clip with every ball on a straight line at constant speed, fitted to
+    its positions in the first GIVEN frames by least squares.
     """
     take, times = clip.take, clip.format.frame_times()[:GIVEN]
     positions = take.trajectory.positions(times)
@@ -65,9 +68,8 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
-    """Baseline: returns the clips with every ball on a straight line, and silent audio.
-
-    The line is fitted to the ball's positions in the first GIVEN frames.
+    """Baseline: returns the clips with every ball on a straight line at constant speed, fitted to
+    its positions in the first GIVEN frames, and silent audio.
     """
     renders = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
@@ -77,15 +79,16 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
 
 
 def nearest(take: Take, pool: list[Take]) -> Take:
-    """Returns the take of a pool whose facts are most similar to those of `take`."""
+    """Returns the take of a pool whose facts are most similar to those of `take` (`likeness`)."""
     return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
 def likeness(a: Any, b: Any) -> float:
-    """Returns how similar the facts a and b of two captions are, a number that is larger for more
+    """Returns how similar the facts a and b of two takes are, a number that is larger for more
     similar ones.
 
-    It is the number of facts shared, or for PhyWorld the negative distance of speeds and radii.
+    For PhyWorld it is the negative sum of the distances of speeds and radii; for rooms, a weighted
+    number of facts that balls of the same colour share; else the number of equal fields.
     """
     if isinstance(a, PhyWorldFacts):
         return -sum(
@@ -112,10 +115,11 @@ def likeness(a: Any, b: Any) -> float:
 
 
 def partners(takes: Sequence[Take]) -> list[list[int]]:
-    """Returns, for each take, the indices of PARTNERS takes with another caption, for its floor.
+    """Returns, for each take, the indices of PARTNERS takes with other facts, whose clips its floor
+    is computed with.
 
-    They are the next ones in order, wrapping around at the end. Takes with the same number of balls
-    are preferred.
+    They are the next such takes in order, wrapping around at the end, with the same number of balls
+    if there is any.
     """
     keys, balls = (
         [examples.facts_key(take) for take in takes],
@@ -135,10 +139,12 @@ def mixed(how: str | None, clip: Example, reading: Reading, others: Iterable[Pai
     computed from them.
 
     Args:
-        how: what is exchanged or permuted, `suites.Suite.mixed`; None for no floor.
+        how: "clips": other clips with this clip's take; "frames": this clip with its frames
+            permuted; "sounds": with the audio of other clips; "pieces": with its own audio in
+            permuted pieces of 50 ms. None: no pairs, so no floor.
         clip: the clip.
         reading: its reading.
-        others: the clips of its `partners` in the same row, with their readings.
+        others: other clips of the same model or baseline (`partners`), with their readings.
     """
     if how is None:
         return []

@@ -1,9 +1,10 @@
 """Calibration: the score of each oracle under every condition, and the limits for these scores.
 
-A score is the share of clips whose reading is correct (`Oracle.judge`), among the clips that
-the condition applies to (`Oracle.applies`). An oracle is calibrated on the clips of its stage,
-under ground truth, the degradations of its media and its corruptions, and on empty and
-shuffled clips.
+An oracle is a measurement of a clip, a condition a change of clips, such as blur. A score is the
+share of clips whose reading is correct (`Oracle.judge`), among the clips that the condition applies
+to (`Oracle.applies`). An oracle is calibrated on renders of the kind of scenes that it reads (its
+stage): unchanged ("ground truth"), under the degradations of the modalities that it reads, under
+its corruptions, and on empty and shuffled clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,17 +23,17 @@ from sora_jax.oracles.reading import Reading
 # Index of the first scene that `experiments.calibrate` reads. The oracles' constants were chosen on
 # other scenes.
 FIRST = 10_000
-MIN_CLIPS = 2  # clips: a shuffled clip needs the take of another one
-# conditions under which readings must stay correct
+MIN_CLIPS = 2  # number of clips: a shuffled clip needs the take of another one
+# names of the conditions under which readings must stay correct
 STABLE = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
-Scores = dict[str, dict[str, dict[str, Any]]]
-# Called with an oracle, a condition, and a clip under it whose reading is wrong, with that reading.
+Scores = dict[str, dict[str, dict[str, Any]]]  # {oracle: {condition: {"score", "n"}}}
+# Called with an oracle, a condition, a clip under it whose reading is wrong, and that reading.
 OnMiss = Callable[[Oracle, Condition, Example, Reading], object]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
-    """Returns all conditions under which an oracle is calibrated: changes of clips, such as blur
-    and its corruptions.
+    """Returns all conditions under which an oracle is calibrated: ground truth, degradations, its
+    corruptions, empty and shuffled.
     """
     degraded = (c for c in DEGRADATIONS if c.modality in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
@@ -43,7 +44,7 @@ def chosen(oracles: Sequence[str] | None) -> list[str]:
     """Returns the names of oracles in the order of ORACLES.
 
     Args:
-        oracles: the names. None chooses all.
+        oracles: a list or tuple of names; None chooses all.
 
     Raises:
         UserError: a name is not registered, or the list is empty.
@@ -58,9 +59,8 @@ def chosen(oracles: Sequence[str] | None) -> list[str]:
 
 
 def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
-    """Returns {stage: {condition: oracles judged on it}} for the oracles of these names.
-
-    Each condition is then made once per stage.
+    """Returns {stage: {condition: oracles judged under it}} for the oracles of these names, so that
+    each condition is made once per stage.
     """
     stages: dict[str, dict[Condition, list[Oracle]]] = {}
     for oracle in (ORACLES[name] for name in names):
@@ -79,15 +79,16 @@ def calibrate(
     """Scores oracles under all their conditions.
 
     Args:
-        clips: clips of rooms. The other stages' clips, as many and of the same split and format,
+        clips: renders of family `room`. As many clips of the other stages, with the same indices,
             are rendered here.
-        report: called with the name of each condition before it is made. Default: None.
+        report: function that is called with the name of each condition before it is made. Default:
+            None.
         oracles: names of the oracles to calibrate. Default: None, all registered ones.
-        missed: called for each clip on whose ground truth or degradation a reading is wrong.
-            Default: None.
+        missed: function that is called for each clip whose reading is wrong on ground truth or
+            under a degradation (`OnMiss`). Default: None.
 
     Returns:
-        {oracle: {condition: {score, n}}}.
+        {oracle: {condition: {"score": share of correct readings or None, "n": number of clips}}}.
 
     Raises:
         UserError: an oracle is unknown, or there are too few clips.
@@ -116,8 +117,8 @@ def calibrate(
 
 
 def _media_of(clip: Example) -> tuple[int, int]:
-    """Returns a key for the arrays of a clip. Clips that share them are read once; shuffled
-    clips often differ in their takes only.
+    """Returns a key for the arrays of a clip. Clips that share their arrays, such as shuffled ones,
+    which differ in their takes only, are read once.
     """
     return id(clip.frames), id(clip.samples)
 
@@ -133,8 +134,8 @@ def _readings(clips: list[Example], cache: dict[tuple[int, int], Reading]) -> li
 def _verdicts(
     oracle: Oracle, condition: Condition, clips: list[Example], readings: list[Reading]
 ) -> list[bool | None]:
-    """Returns whether each reading is correct; None where the oracle or the condition does not
-    apply.
+    """Returns for each clip whether its reading is correct; None if the take does not test the
+    oracle, or the condition does not apply to the clip.
     """
     return [
         oracle.judge(clip, reading) if oracle.applies(condition, clip) else None
@@ -157,10 +158,10 @@ def violations(
     """Returns a line of text for each score outside its limits.
 
     Args:
-        scores: as `calibrate` returns them.
+        scores: {oracle: {condition: {"score", "n"}}}.
         floors: least scores on ground truth and on degraded clips. Default: GROUND_TRUTH, DEGRADED.
-        ceiling: replaces the ceilings of the oracles, except those stricter than CEILING. Default:
-            None.
+        ceiling: largest score under all other conditions, for oracles whose own ceiling is not
+            stricter than CEILING. Default: None, each oracle's own.
     """
     lines = []
     for name, rows in scores.items():

@@ -1,5 +1,5 @@
-"""Calibrates oracles and writes calibration.json, report.md, made_with.json and pictures to a
-folder.
+"""Calibrates oracles (measurements of clips) and writes calibration.json, report.md, made_with.json
+and pictures to a folder.
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ from sora_jax.oracles.sync import lag
 from sora_jax.oracles.verdict import say_impacts
 from sora_jax.tables import markdown, number
 
-LONGEST = 300  # characters of a reading in the report
-SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
+LONGEST = 300  # characters of a reading in the report; the rest is left out
+SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds: delays of the audio
 
 
 def calibrate_into(
@@ -51,11 +51,13 @@ def calibrate_into(
         num_clips: number of scenes. Default: 96.
         split: split of the scenes. Default: "val".
         format: name of the clip format. Default: "nano".
-        sheets: clips to draw, at most 4, and of each oracle's wrong readings under a condition.
+        sheets: number of clips of which pictures are written (at most 4 are), and of clips that
+            each oracle reads wrongly under one condition. Default: 4.
         oracles: names of the oracles to calibrate. Default: None, all of them.
 
     Returns:
-        ({oracle: {condition: {score, n}}}, one line for each score outside its limits).
+        ({oracle: {condition: {"score": share of correct readings or None, "n": number of clips}}},
+        one line of text for each score outside its limits).
 
     Raises:
         UserError: an oracle is unknown, there are too few clips, or the folder holds another
@@ -108,11 +110,12 @@ def _calibrate_into(
 
 
 class _Misses:
-    """Draws the first clips that each oracle reads wrongly on ground truth or a degradation.
+    """Collects the clips that oracles read wrongly on ground truth or under a degradation, and
+    writes pictures of the first. `calibrate` calls it with each of them.
 
     Args:
-        folder: that of the report.
-        sheets: the largest number of clips that are drawn of an oracle under a condition.
+        folder: folder of the report, in which the pictures appear.
+        sheets: largest number of pictures for an oracle under a condition.
     """
 
     def __init__(self, folder: Path, sheets: int):
@@ -140,7 +143,7 @@ class _Misses:
         of.append(f"- {take.family}/{take.split}/{take.index} is read as `{read}`.{picture}")
 
     def paragraphs(self) -> list[str]:
-        """Returns the paragraphs of the report."""
+        """Returns the paragraphs of report.md about the wrong readings, as Markdown."""
         if not self.found:
             return ["## Wrong readings\n\nNone on ground truth and degradations.\n"]
         return ["## Wrong readings\n"] + [
@@ -150,10 +153,8 @@ class _Misses:
 
 
 def score_table(scores: calibrate.Scores) -> str:
-    """Returns the scores of a calibration as a Markdown table: one row per condition, one column
-    per oracle.
-
-    scores is {oracle: {condition: {score, n}}}.
+    """Returns the scores of a calibration, {oracle: {condition: {"score", "n"}}}, as a Markdown
+    table: one row per condition, one column per oracle.
     """
     names = list(dict.fromkeys(condition for rows in scores.values() for condition in rows))
     lines = []
@@ -174,11 +175,11 @@ def report(
     """Returns the paragraphs of report.md, the report of a calibration.
 
     Args:
-        clips: the clips of rooms.
+        clips: the clips of family `room`.
         split: their split.
         clip_format: their format.
-        scores: {oracle: {condition: {score, n}}}.
-        outside: a line for each score outside its limits.
+        scores: {oracle: {condition: {"score", "n"}}}.
+        outside: a line of text for each score outside its limits.
     """
     head = (
         f"# Calibration of the oracles\n\n{len(clips)} scenes of `{split}` from number "
@@ -229,11 +230,12 @@ def _draw(folder: Path, name: str, clip: Example) -> list[str]:
 
 
 def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
-    """Returns rows (name, value, number of measurements) of what oracles measure beyond correct and
-    incorrect (`Oracle.measured`).
+    """Returns rows (name, value, number of measurements), all texts, of what oracles measure beyond
+    correct and incorrect (`Oracle.measured`).
 
     Args:
-        clips: ground truth of rooms; the clips of other stages are rendered here.
+        clips: unchanged renders of family `room`; the clips of other stages (kinds of scenes) are
+            rendered here.
         oracles: names of the oracles.
     """
 
@@ -252,18 +254,18 @@ def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
 def shift_recovery(
     clips: list[Example], shifts: tuple[float, ...] = SHIFTS
 ) -> list[tuple[float, float]]:
-    """Measures how well the sync oracle recovers known delays of the audio.
+    """Measures how well known delays of the audio are read back from the impacts of clips.
 
-    Each shift is applied to the audio of every clip with an impact (positive: late), and the offset
-    is read again. The offset is the median over these clips. `sync.lag` is used because it finds
-    shifts beyond the window in which impacts are matched.
+    The audio of every clip with an impact is delayed by each shift, and the delay is read from the
+    visible and audible impacts. `sync.lag` reads it, because it finds delays beyond the window in
+    which the oracle `sync` matches impacts.
 
     Args:
-        clips: clips to shift.
-        shifts: delays in s.
+        clips: unchanged renders of family `room`.
+        shifts: delays in s, negative for audio that is early. Default: SHIFTS.
 
     Returns:
-        Pairs (shift applied, offset read), in s.
+        (delay applied, median of the delays read) in s, for each of the shifts.
     """
     audible = [clip for clip in clips if true_impacts(clip.take)]
     seen = [Reading(clip).seen_impacts for clip in audible]

@@ -1,5 +1,5 @@
-"""Table cells of scores: the mean of a metric over the clips of a row, with its interval, its
-floor, and the reasons why clips have no value.
+"""Table cells of scores: the mean of a metric over the clips of a row (of a model or a baseline),
+with its 95 % interval, its floor (the score by chance), and the reasons why clips have no value.
 """
 
 import collections
@@ -15,7 +15,7 @@ NO_PARTNER = "no other clip gives a floor"
 
 
 def _numbers(values: Sequence) -> list[float]:
-    """Returns the numbers among values, with lists flattened."""
+    """Returns the numbers among values, also those in lists; None and reasons are left out."""
     flat = (x for value in values for x in (value if isinstance(value, list) else [value]))
     return [x for x in flat if isinstance(x, int | float)]
 
@@ -26,11 +26,14 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
     Args:
         metric: the metric.
         name: its name in each clip's "values" and "floors".
-        clips: measurements of single clips (`measuring.measure`). A value of None means that the
-            scene does not test the metric; it is skipped.
+        clips: a dictionary for each clip, as `measuring.measure` returns them. A value of None
+            means that the scene does not test the metric; it is skipped.
 
     Returns:
-        {value, low, high, floor, n, unscored}. A corrected metric also has its mean as "raw".
+        {"value": the mean, corrected for the floor if `metric.corrected`; "low", "high": its 95 %
+        interval; "floor": the mean over the floors; "n": number of measurements; "unscored":
+        {reason: number of clips that have no value}}. A corrected metric also has its plain mean as
+        "raw".
     """
     values = [clip["values"][name] for clip in clips]
     numbers = _numbers(values)
@@ -64,9 +67,13 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
 
 
 def groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """Returns the table cells of a metric by group of clips, {grouping: {group: cell}}.
+    """Returns the table cells of a metric by group of clips, {grouping: {group: cell}}, such as
+    {"balls": {"1": cell, "2": cell}}.
 
-    The arguments are those of `cell`. A grouping is, for example, the number of balls.
+    Args:
+        metric: the metric.
+        name: its name in each clip's "values" and "floors".
+        clips: a dictionary for each clip, as `measuring.measure` returns them.
     """
     tables: dict[str, dict[str, dict]] = {}
     for grouping in clips[0]["groups"] if clips else ():

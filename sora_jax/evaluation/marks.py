@@ -1,7 +1,9 @@
-"""Measures the invisible marks: how often a payload is found after each treatment, how far the
-clips move, and whether an unmarked clip is ever taken for a marked one.
+"""Measures the invisible marks that published clips carry (`sora_jax.provenance`): how often their
+payload, a number of 32 bits, is found after each treatment, how much marking changes a clip, and
+whether an unmarked clip is ever taken for a marked one.
 
-Every treatment begins from the file as published: frames at crf 12, sound as aac at 96 kbit/s.
+A treatment is a change of a file, such as compression. Every treatment begins from the file as
+published: frames in h264 at crf 12 (quality; lower is better), sound as aac at 96 kbit/s.
 """
 
 import dataclasses
@@ -25,12 +27,14 @@ from sora_jax.provenance.code import Detection
 from sora_jax.provenance.write import mark, write_sound
 
 Row = dict[str, Any]
-KEY = b"measured with this key"
-AAC, CUT = 64_000, 0.5  # bits per second of the treatment, and seconds that it cuts out
+KEY = b"measured with this key"  # the secret key of the marks
+AAC, CUT = 64_000, 0.5  # of treatments of the sound: bits per second; seconds that are cut out
 
 
 def recoded(clip: Clip, crf: int = 12) -> Clip:
-    """Returns a clip after an mp4 file of this crf."""
+    """Returns a clip written to an mp4 file of this crf (quality of h264) and read back. Default
+    12.
+    """
     with tempfile.TemporaryDirectory() as folder:
         write_mp4(Path(folder) / "clip.mp4", clip, crf=crf)
         media = read_video(Path(folder) / "clip.mp4")
@@ -39,21 +43,23 @@ def recoded(clip: Clip, crf: int = 12) -> Clip:
 
 
 def cropped(clip: Clip, share: float = 0.1) -> Clip:
-    """Returns a clip without a share of its height and width, half on either side, recoded."""
+    """Returns a clip without a share of its height and width, half of it on either side (default:
+    0.1), and recoded.
+    """
     height, width = (round(side * share / 2) for side in clip.frames.shape[1:3])
     frames = clip.frames[:, height : clip.frames.shape[1] - height]
     return recoded(dataclasses.replace(clip, frames=frames[:, :, width : frames.shape[2] - width]))
 
 
 def scaled(clip: Clip, scale: float) -> Clip:
-    """Returns a clip with its frames resized by a factor, recoded."""
+    """Returns a clip with the sides of its frames resized by the factor `scale`, and recoded."""
     height, width = (round(side * scale) for side in clip.frames.shape[1:3])
     resized = [Image.fromarray(frame).resize((width, height)) for frame in clip.frames]
     return recoded(dataclasses.replace(clip, frames=np.stack([np.asarray(x) for x in resized])))
 
 
 def as_aac(clip: Clip) -> Clip:
-    """Returns a clip with its sound after aac of AAC."""
+    """Returns a clip with its sound compressed as aac of AAC bits per second and read back."""
     with tempfile.TemporaryDirectory() as folder:
         write_sound(Path(folder) / "clip.m4a", clip, AAC)
         samples, _ = read_audio(Path(folder) / "clip.m4a")
@@ -61,7 +67,9 @@ def as_aac(clip: Clip) -> Clip:
 
 
 def cut(clip: Clip) -> Clip:
-    """Returns a clip after aac without CUT seconds, from a third of its sound on."""
+    """Returns a clip with its sound compressed as in `as_aac`, and CUT seconds removed from a third
+    of its length on.
+    """
     samples = as_aac(clip).samples
     assert samples is not None
     first = len(samples) // 3
@@ -81,11 +89,17 @@ SOUND: dict[str, Callable[[Clip], Clip]] = {"aac 64k": as_aac, "aac 64k, 0.5 s c
 
 
 def measure(example: Example, keys: int) -> Row:
-    """Returns the row of one clip: what was found after each treatment, and the cost of the marks.
+    """Returns the row of one clip: what was found after each treatment, and how much the marks
+    change it.
 
     Args:
-        example: the clip.
-        keys: number of other keys under which the unmarked clip is searched.
+        example: the clip, which is marked with a random payload.
+        keys: number of other keys with which a mark is searched in the unmarked clip.
+
+    Returns:
+        {"size": height in pixels; "found": {treatment: "found", "wrong" or "missed"}; "psnr",
+        "snr": of the marked frames and sound to the unmarked ones, in dB; "false_alarms": number of
+        marks found in the unmarked clip, of "searches"}.
     """
     rng = np.random.default_rng([23, example.take.index])
     payload = int(rng.integers(2**code.BITS))
@@ -119,7 +133,9 @@ def _outcome(detection: Detection | None, payload: int) -> str:
 
 
 def _false_alarms(clip: Clip, keys: int) -> int:
-    """Detections in an unmarked clip under this many keys, of picture and sound."""
+    """Returns the number of marks that are found in the frames and in the sound of an unmarked clip
+    with `keys` keys.
+    """
     assert clip.samples is not None
     folded = list(picture_mark.folds(clip.frames))
     level = sound_mark.levels(clip.samples)
@@ -134,7 +150,11 @@ def _false_alarms(clip: Clip, keys: int) -> int:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Returns the shares found after each treatment, each with its 95 % interval, and the costs."""
+    """Returns the summary of the rows of clips (`measure`) as JSON values.
+
+    Keys: "clips", "treatments" ({treatment: {"found": share, "low", "high": its 95 % interval,
+    "wrong": number}}), "psnr" and "snr" ({"least", "mean"}), "false_alarms" and "searches".
+    """
     treatments = {}
     for name in (*PICTURE, *SOUND):
         outcomes = [row["found"][name] for row in rows]
@@ -161,11 +181,13 @@ def _mean(rows: Sequence[Row], name: str) -> float:
 
 
 def oracle_means(clips: list[Example], names: Iterable[str]) -> dict[str, Row]:
-    """Returns the share of correct readings of each oracle, on clips without and with marks.
+    """Returns the share of correct readings of each oracle on clips without and with marks,
+    {oracle: {"unmarked", "marked", "clips": number of clips}}.
 
     Args:
-        clips: clips of rooms; other stages' clips, as many, are rendered.
-        names: the oracles.
+        clips: renders of family `room`. As many clips of the oracles' other stages (kinds of
+            scenes) are rendered here.
+        names: names of the oracles.
     """
     result: dict[str, Row] = {}
     by_stage: dict[str, list[str]] = {}

@@ -1,5 +1,5 @@
-"""The work of a scoreboard on single clips: scenes are drawn, a model is asked, clips are
-measured.
+"""The work of a scoreboard on single clips: it draws scenes, makes the requests for a model, and
+measures clips.
 """
 
 import dataclasses
@@ -23,17 +23,20 @@ from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.references import cast_references
 
-MAX_TRIES = 50  # maximum number of scenes drawn for each scene that a part keeps
+MAX_TRIES = 50  # largest number of scenes drawn for each scene that is scored
 
 
 def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
-    """Returns the first `count` takes of a part of a suite that the part keeps, from its splits in
-    turns.
+    """Returns the first `count` takes (scenes with their ground truth) for a part of a suite: those
+    that `part.keep` accepts, from its splits in turns.
 
     Args:
         part: the part.
         format: format of the clips.
         count: number of takes.
+
+    Raises:
+        RuntimeError: fewer than one scene in MAX_TRIES is accepted.
     """
     takes, tried = [], 0
     while len(takes) < count:
@@ -52,10 +55,13 @@ def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
 
 
 def likenesses(take: Take, slots: int, size: int) -> dict[str, Likeness]:
-    """Returns the references of the cast of a take by name, at most `slots` of them, with stills of
-    `size` pixels.
+    """Returns the references of a take's characters by name: stills and a voice sample of each,
+    which show a model who they are. A training set holds the same ones for the take.
 
-    They are those that a set of latents holds for the take (`references.cast_references`).
+    Args:
+        take: the take.
+        slots: largest number of characters.
+        size: side of the stills in pixels.
     """
     if not slots or not take.scene.cast:
         return {}
@@ -74,17 +80,18 @@ def request_of(
     pipeline: Pipeline,
     other: Example | None = None,
 ) -> Request:
-    """Returns the request of a model for a scene.
+    """Returns the request that asks a model for a clip of a scene.
 
-    A model that learned references is shown the cast of the scene if it is given the caption.
+    With the caption, a model that learned references of characters is also given those of the
+    scene.
 
     Args:
         clip: the scene's own render.
-        ask: as in `suites`; None for an unconditional clip.
+        ask: what the model is given, as listed in `suites`; None for an unconditional clip.
         seed: seed of the noise.
         sampler: settings of the sampler.
-        pipeline: it encodes the clips that a request starts from.
-        other: a clip of another scene, for "remixed".
+        pipeline: the model, which also encodes the clips that a request starts from.
+        other: a clip of another scene, which "remixed" starts from. Default: None, `clip`.
     """
     if ask is None:
         return Request(seed=seed, sampler=sampler, unconditional=True)
@@ -117,13 +124,13 @@ def request_of(
 
 
 def cut(clip: Example, part: slice, pipeline: Pipeline) -> Generated:
-    """Returns some frames of a rendered clip, with their samples, as a clip that a request can
-    start from.
+    """Returns some frames of a rendered clip, with their samples and latents, as a clip that a
+    request can start from.
 
     Args:
-        clip: the clip.
-        part: its frames, 1 + a multiple of the frames of a latent.
-        pipeline: it encodes them.
+        clip: the rendered clip.
+        part: slice of its frames, 1 + a multiple of the frames per latent.
+        pipeline: the pipeline that encodes them.
     """
     frames = clip.frames[part]
     first = (part.start or 0) * SAMPLE_RATE / clip.format.fps
@@ -141,18 +148,20 @@ def measure(
     indices: Iterable[int],
     others: Sequence[Sequence[int]],
 ) -> list[dict]:
-    """Measures the clips of a row in every metric of a suite.
+    """Measures clips of a row (the clips of the model or of one baseline) in every metric of a
+    suite.
 
     Args:
         suite: the suite.
         read: function i -> (clip i of the row, its reading).
         indices: indices of the clips to measure.
-        others: for each clip of the row, the indices of the clips in its floor
+        others: for each clip of the row, the indices of the clips that its floor is computed with
             (`baselines.partners`).
 
     Returns:
         One dictionary of JSON values per clip: {"values": {metric: value}, "floors":
-        {metric: [values]}, "groups": {name: group}}.
+        {metric: [values of the clip mixed with others]}, "groups": {grouping: group}}. A value is a
+        number, a list of numbers, None, or {"unscored": reason}.
     """
     rows = []
     for i in indices:

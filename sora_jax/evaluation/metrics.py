@@ -1,7 +1,9 @@
-"""Metrics of a suite: what is read of a clip, and which calibrated oracle reads it.
+"""Metrics of a suite: what is read of a clip, and which calibrated oracle (measurement) reads it.
 
-A metric's `read` takes the clip with the take that was asked for, and its reading. The functions
-below are such, or return one.
+`Metric.read` is a function of the clip, with the take (ground truth) whose caption was the prompt,
+and of the clip's reading, that returns a value. The functions below are such functions, or return
+one. Their values are numbers, 1.0 for yes and 0.0 for no. A value is None if the scene does not
+test the metric, such as the direction of dropped balls.
 """
 
 import dataclasses
@@ -29,7 +31,7 @@ from sora_jax.oracles.words import spoken_words, word_error_rate
 
 
 class Unscored(str):
-    """A value of a metric that says why a clip has none, although its scene tests the metric."""
+    """The reason why a metric has no number for a clip, although its scene tests the metric."""
 
 
 # A number, or several if a clip has several events to measure; None if the scene does not test the
@@ -42,11 +44,11 @@ class Metric:
     """One metric of a suite.
 
     Attributes:
-        oracle: key in `ORACLES`; None for a metric that compares with the reference only.
-        read: function (clip with the prompted take, its reading) -> value.
+        oracle: key in `ORACLES`; None for a metric that compares with the reference render only.
+        read: function (clip with the take of its prompt, its reading) -> value.
         unit: unit of the values. Default: "share".
-        corrected: if True, the score is `statistics.corrected` for its floor, and "raw" holds the
-            mean. Default: False.
+        corrected: True to correct the score for its floor, the score by chance
+            (`statistics.corrected`); "raw" then holds the mean. Default: False.
     """
 
     oracle: str | None
@@ -56,9 +58,8 @@ class Metric:
 
 
 def judged(oracle: str) -> Metric:
-    """Returns a metric: the share of clips that an oracle reads correctly (`Oracle.judge`).
-
-    oracle is its name in ORACLES.
+    """Returns a metric: the share of clips that an oracle, given by its name in ORACLES, reads
+    correctly (`Oracle.judge`).
     """
 
     def read(clip: Example, reading: Reading) -> Value:
@@ -71,11 +72,12 @@ def judged(oracle: str) -> Metric:
 def unread(oracle: str | None, reading: Reading) -> str | None:
     """Returns the reason why an oracle cannot read a clip; None if it can.
 
-    A modality that it needs is missing or too short, or there are too few frames per second.
+    The reason is that a modality which it needs is missing or too short, or that there are too few
+    frames per second.
 
     Args:
         oracle: name in ORACLES; None for no oracle.
-        reading: that of the clip.
+        reading: the reading of the clip.
     """
     media = ORACLES[oracle].media if oracle else ()
     return (reading.audio_fault if AUDIO in media else None) or (
@@ -86,7 +88,9 @@ def unread(oracle: str | None, reading: Reading) -> str | None:
 
 
 def fact(kind: str) -> Callable[[Example, Reading], Value]:
-    """Returns a metric: whether all facts of a kind match the prompt."""
+    """Returns a function of a clip and its reading: whether all facts of a kind, one of
+    `facts.KINDS` or "all", match the prompt.
+    """
 
     def read(clip: Example, reading: Reading) -> Value:
         match = compare(reading.facts, ball_facts(clip.take), reading.coherent)[kind]
@@ -100,16 +104,21 @@ def all_one_ball(clip: Example, reading: Reading) -> Value:
 
 
 def tracked_frames(clip: Example, reading: Reading) -> Value:
-    """Returns the share of frames in which every ball of the caption is found exactly once. 0 if
-    one of them does not move.
+    """Returns the share of frames in which every ball of the caption is found exactly once and no
+    ball of another colour is visible; 0 if a ball of the caption is missing or does not move.
     """
     return float(np.mean(tracked(reading.tracks, ball_facts(clip.take))))
 
 
 def sync(field: str) -> Callable[[Example, Reading], Value]:
-    """Returns a metric: agreement of the visible and audible impacts.
+    """Returns a function of a clip and its reading: how well visible and audible impacts agree in
+    time.
 
     A clip without any impact scores 0 if the scene has one, although its impacts agree trivially.
+
+    Args:
+        field: "f1_50ms" or "f1_100ms" for F1 of the impacts that match within that time; "offset"
+            for the delay of the audio in ms.
     """
 
     def read(clip: Example, reading: Reading) -> Value:
@@ -140,7 +149,7 @@ def law(field: str) -> Callable[[Example, Reading], Value]:
 
 
 def gravity(clip: Example, reading: Reading) -> Value:
-    """Returns the relative error |g read - g| / g."""
+    """Returns the relative error |g read - g| / g of the gravity g."""
     if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
         return None
     gravity = read_gravity(reading.tracks, reading.fps)
@@ -150,7 +159,9 @@ def gravity(clip: Example, reading: Reading) -> Value:
 
 
 def restitution(clip: Example, reading: Reading) -> Value:
-    """Returns the share of rebounds with a restitution of at most 1."""
+    """Returns the share of visible rebounds that gain no speed: their restitution, speed after over
+    speed before, is at most 1.
+    """
     if not bounces(clip.take):
         return None
     physics = reading.of("physics")
@@ -163,13 +174,15 @@ def restitution(clip: Example, reading: Reading) -> Value:
 
 
 def heard(clip: Example, reading: Reading) -> Value:
-    """Returns whether an impact is audible, for prompts with a bounce."""
+    """Returns whether at least one impact is audible; None for prompts without a bounce."""
     expected = any(ball.bounces for ball in ball_facts(clip.take).balls)
     return float(len(reading.heard_impacts) > 0) if expected else None
 
 
 def one_material(clip: Example, reading: Reading) -> Value:
-    """Returns whether all impacts of a single ball have the same material."""
+    """Returns whether all audible impacts sound like one material; None for prompts of several
+    balls or of less than two impacts.
+    """
     if len(ball_facts(clip.take).balls) != 1 or len(true_impacts(clip.take)) < 2:
         return None
     if len(reading.heard_impacts) < 2:
@@ -191,7 +204,7 @@ def word_errors(clip: Example, reading: Reading) -> Value:
 
 
 def lips_offset(clip: Example, reading: Reading) -> Value:
-    """Returns the delay of the speech behind the mouths, in ms."""
+    """Returns the delay of the speech behind the mouths, in ms; positive if the audio is late."""
     if not any(actor.speech for actor in clip.take.scene.cast):
         return None
     if reading.lips is None:
@@ -200,7 +213,9 @@ def lips_offset(clip: Example, reading: Reading) -> Value:
 
 
 def verified(clip: Example, reading: Reading) -> Value:
-    """Returns the share of the faces that are nearer to their own stills than SAME."""
+    """Returns the share of the faces that are verified: their distance to the reference pictures
+    (stills) of their own character is below SAME.
+    """
     compared = _compared(clip, reading)
     if not isinstance(compared, list):
         return compared
@@ -208,8 +223,9 @@ def verified(clip: Example, reading: Reading) -> Value:
 
 
 def taken_for_others(clip: Example, reading: Reading) -> Value:
-    """Returns the share of the stills of other held-out characters that are nearer than SAME to a
-    face. It is equal to the share of faces that are not `verified` at the equal error rate.
+    """Returns the rate of false acceptance: the share of other held-out characters whose stills are
+    nearer than SAME to a face. SAME is chosen so that, on ground truth, this is about as frequent
+    as a face that is not `verified`.
     """
     compared = _compared(clip, reading)
     if not isinstance(compared, list):
@@ -218,7 +234,9 @@ def taken_for_others(clip: Example, reading: Reading) -> Value:
 
 
 def _compared(clip: Example, reading: Reading) -> list[tuple[float, np.ndarray]] | Unscored | None:
-    """Returns the distances of the faces of a clip to stills (`identity.distances`)."""
+    """Returns for each face of a clip (distance to the stills of its own character, distances to
+    those of others), or the reason why there are none (`Value`).
+    """
     actors = clip.take.scene.cast
     if not actors:
         return None
@@ -228,9 +246,8 @@ def _compared(clip: Example, reading: Reading) -> list[tuple[float, np.ndarray]]
 
 
 def voice(clip: Example, reading: Reading) -> Value:
-    """Returns the share of turns that are spoken in the voice of their character, in order of time.
-
-    Turns that are missing or too many are in no voice.
+    """Returns the share of turns (successive words of one speaker) that are spoken in the voice of
+    their character, compared in order of time. Missing and additional turns count as wrong.
     """
     said = spoken_turns(clip.take)
     if not said:
@@ -251,8 +268,9 @@ def motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
 
 
 def shot_fact(name: str) -> Callable[[Example, Reading], Value]:
-    """Returns a metric: the shots that show what the storyboard states of them, of those of which
-    it states a fact of this name (`shot_facts.py`).
+    """Returns a function of a clip and its reading: 1.0 or 0.0 for each shot of a story, whether it
+    shows the fact of this name (`shot_facts.NAMES`) as the storyboard states it. Shots of which it
+    states no such fact are left out.
     """
 
     def read(clip: Example, reading: Reading) -> Value:
@@ -264,7 +282,9 @@ def shot_fact(name: str) -> Callable[[Example, Reading], Value]:
 
 
 def order(clip: Example, reading: Reading) -> Value:
-    """Returns whether every shot stands where the storyboard has it; None for alike shots."""
+    """Returns whether the shots agree better with the storyboard in their order than in any other;
+    None if all shots are alike.
+    """
     found = in_place(clip, reading)
     return None if found is None else float(found)
 
@@ -272,12 +292,12 @@ def order(clip: Example, reading: Reading) -> Value:
 def persists(
     kind: str | None = None, gap: int | None = None
 ) -> Callable[[Example, Reading], Value]:
-    """Returns a metric: the facts that persist from the shot that shows them last to the one that
-    shows them again.
+    """Returns a function of a clip and its reading: 1.0 or 0.0 for each fact that two shots of a
+    story show, whether it persists from the one to the other.
 
     Args:
-        kind: one of `story_pairs.KINDS`. Default: None, all.
-        gap: number of shots between. Default: None, any.
+        kind: kind of fact, one of `story_pairs.KINDS`. Default: None, all.
+        gap: number of shots between the two. Default: None, any.
     """
 
     def read(clip: Example, reading: Reading) -> Value:

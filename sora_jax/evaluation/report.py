@@ -1,4 +1,8 @@
-"""Formats the scores of a model as Markdown."""
+"""Formats the scores of a model as Markdown.
+
+A suite is a group of metrics. Its scores are {metric: entry}. An entry has "value", "low", "high",
+"floor", "rows" (the same by model and baseline) and more; `scoreboard.py` lists its keys.
+"""
 
 from sora_jax.evaluation.scoreboard import BASELINES, UNCONDITIONAL
 from sora_jax.evaluation.suites import MODEL, NO_ORACLE, ROUND_TRIP
@@ -12,8 +16,8 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
 
     Args:
         pipeline: the evaluated model.
-        scores: {suite: {metric: ...}} (`scoreboard`).
-        num_prompts: scenes of each part.
+        scores: {suite: {metric: entry}}, as in scores.json.
+        num_prompts: number of scenes of each part of a suite.
     """
     family = pipeline.data_name
     text = [
@@ -34,16 +38,15 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
 
 
 def table(scores: dict) -> tuple[list[str], list[list[str]]]:
-    """Returns the table of a suite: a row for each metric, a column for the model and each
-    baseline.
+    """Returns the table of a suite: a row for each metric, columns for the model and each baseline.
 
     A cell holds a value with its interval, or the reason why it has none.
 
     Args:
-        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
+        scores: {metric: entry} of the suite, as in scores.json.
 
     Returns:
-        (header, rows) of text.
+        (header, rows), all texts.
     """
     rows = list(dict.fromkeys(row for entry in scores.values() for row in entry["rows"]))
 
@@ -74,13 +77,14 @@ def table(scores: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """Returns a table for each grouping of a suite, such as the number of balls.
+    """Returns a table of the model's scores for each grouping of clips of a suite, such as the
+    number of balls.
 
     Args:
-        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
+        scores: {metric: entry} of the suite, as in scores.json.
 
     Returns:
-        (header, rows) of each grouping: a row for each metric, a column for each group.
+        (header, rows) of texts for each grouping: a row for each metric, a column for each group.
     """
     tables = []
     for grouping in dict.fromkeys(g for entry in scores.values() for g in entry.get("groups", {})):
@@ -107,11 +111,12 @@ def paper_rows(scores: dict) -> list[list[str]]:
     """Returns rows of text that compare the velocity errors of a model with those of the PhyWorld
     paper (Kang et al. 2024, arXiv:2411.02385).
 
-    A row has task, model, training clips, error in and out of distribution, and floor: the paper's
-    models first, then the measured one. Suites without these errors give no rows.
+    A row has task, model, training clips, error in and out of distribution, and the error of
+    unchanged renders ("floor"): first the paper's models, then the measured one and the baselines.
+    [] for suites without these errors.
 
     Args:
-        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
+        scores: {metric: entry} of the suite, as in scores.json.
     """
     lines, paper = [], phyworld.paper_table()
     for task in dict.fromkeys(row["task"] for row in paper):

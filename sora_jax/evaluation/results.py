@@ -1,5 +1,5 @@
-"""Result folders. Each folder belongs to one measurement, so that results of two measurements
-never mix.
+"""Folders of results. Each belongs to one measurement (of one model with given settings), so that
+results of two measurements never mix.
 """
 
 import json
@@ -16,13 +16,15 @@ RECORD, MADE_WITH = "measurement.json", "made_with.json"
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Assigns a folder to a measurement, or checks that it already belongs to it.
 
+    The settings are kept in measurement.json of the folder.
+
     Args:
         folder: an existing folder.
-        identity: settings of the measurement, as JSON values.
+        identity: settings that identify the measurement, as JSON values.
 
     Raises:
-        UserError: the folder holds another measurement (the message names the differing keys) or
-            other files.
+        UserError: the folder holds another measurement (the message names the settings that differ)
+            or other files.
     """
     record = folder / RECORD
     results = [
@@ -49,7 +51,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def sign(folder: Path) -> None:
-    """Writes made_with.json into a folder of results: command, hardware, commit, versions and
-    date.
+    """Writes made_with.json into a folder of results: the command, hardware, commit, versions and
+    date that they were made with.
     """
     files.write(folder / MADE_WITH, json.dumps(environment.record(), indent=2) + "\n")

@@ -1,13 +1,16 @@
 """Tokenizer quality: clips are encoded and decoded, and the oracles read the result.
 
-    psnr        of a clip, 10 log10(1 / mean squared error); psnr_balls: over the pixels in the
-                balls' boxes only
-    tracker     _kept: share of balls found exactly once in every frame; _rms: distance of their
-                centres from the scene's (pixels)
-    onsets      _kept: share of clips that keep all impacts and gain none; without suffix: the
-                largest distance of an impact from the scene's (ms)
-    mode        share of isolated impacts whose dominant mode stays within 3 % of the original's
-    material    share of isolated impacts whose material is read correctly
+    psnr                10 log10(1 / mean squared error) of the frames, in dB; psnr_balls: over the
+                        pixels in the bounding boxes of the balls only
+    colour              share of clips in which the set of the balls' colours is read correctly
+    tracker_kept        share of balls found exactly once in every frame
+    tracker_rms         rms distance of their centres from the true ones, in pixels
+    onsets_video_kept   share of clips that keep all visible impacts and gain none
+    onsets_video        largest distance in time of such an impact from the true one, in ms
+    onsets_audio_kept   likewise of audible impacts, and onsets_audio
+    mode                share of isolated impacts whose strongest frequency stays within 3 % of the
+                        original's
+    material            share of isolated impacts whose material is read correctly
 
 A lost ball or impact lowers the share and enters no distance. Mode and material are read at
 audible onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
@@ -39,7 +42,11 @@ from sora_jax.worlds.playhouse.camera import project, views
 
 
 class Tokenizers(Protocol):
-    """A pair of tokenizers; a `Pipeline` is one."""
+    """The protocol of a pair of tokenizers; a `Pipeline` satisfies it.
+
+    Attributes:
+        video_tokenizer, audio_tokenizer: objects with `encode` and `decode`.
+    """
 
     video_tokenizer: Any
     audio_tokenizer: Any
@@ -67,8 +74,8 @@ def _batched(
     arrays: Sequence[np.ndarray],
     batch: int = 8,
 ) -> list[np.ndarray]:
-    """Applies `apply` to every array in batches. The last batch is padded, because another
-    batch size would compile again.
+    """Returns apply(tokenizer, x) of every array x of `arrays`, computed in batches. The last batch
+    is padded, because another batch size would compile again.
     """
     out = []
     for first in range(0, len(arrays), batch):
@@ -79,9 +86,8 @@ def _batched(
 
 
 def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
-    """Returns clips of one format with their video encoded and decoded by a video tokenizer.
-
-    The original becomes the clip's `reference`.
+    """Returns clips, which have one format, with their video encoded and decoded by a video
+    tokenizer. The original becomes the `reference` of each.
     """
     through = functools.partial(_video, format=clips[0].format)
     made = _batched(through, tokenizer, [c.frames for c in clips])
@@ -92,7 +98,9 @@ def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
 
 
 def round_trip(tokenizers: Tokenizers, clips: list[Example]) -> list[Example]:
-    """Returns the clips of one format encoded and decoded with both tokenizers."""
+    """Returns clips, which have one format, with video and audio encoded and decoded by both
+    tokenizers. The original becomes the `reference` of each.
+    """
     audio = _batched(_audio, tokenizers.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
@@ -106,8 +114,8 @@ def _samples(clip: Clip) -> np.ndarray:
 
 
 def boxes(c: Example) -> np.ndarray:
-    """Returns the pixels in the bounding boxes of a clip's balls, with a margin of one pixel, bool
-    [F, H, W]. A story has none, since its shots show a ball in some of its places only.
+    """Returns a mask, bool [F, H, W]: pixels in the bounding boxes of the balls of clip `c`, with a
+    margin of one pixel. It is all False for a story, which shows the ball in some shots only.
     """
     scene, size = c.take.scene, c.format.size
     if scene.plot is not None:
@@ -128,7 +136,7 @@ def _true_centres(c: Example) -> np.ndarray:
 
 
 def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
-    """Returns the peak signal-to-noise ratio of a clip's frames and its reference, in dB.
+    """Returns the peak signal-to-noise ratio of a clip's frames to those of its reference, in dB.
 
     It is 10 log10(1 / mean squared error); None if the frames are equal, or no pixel is compared.
 
@@ -171,7 +179,9 @@ def _tracker_rms(decoded: Example, read: Reading) -> list[float]:
 
 
 def _pairs(decoded: Example, predicted: list[float]) -> list[tuple[float, float]] | None:
-    """Returns (predicted, target) times of the impacts; None if one is lost or gained."""
+    """Returns (predicted, true) times in s of the impacts of a clip; None if one is lost or gained,
+    or if they are more than 60 ms apart.
+    """
     impacts = true_impacts(decoded.take)
     pairs = match(predicted, impacts, 0.06)  # seconds
     if not len(pairs) == len(predicted) == len(impacts):
@@ -189,7 +199,9 @@ def _onsets_kept(which: str) -> Callable[[Example, Reading], float | None]:
 
 
 def _onsets(which: str) -> Callable[[Example, Reading], float | None]:
-    """Returns a metric: the largest distance of an impact from the scene's, in ms."""
+    """Returns a function (clip, its reading) -> largest distance in time of an impact from the true
+    one, in ms. which: "seen_impacts" or "heard_impacts".
+    """
 
     def read(decoded: Example, reading: Reading) -> float | None:
         pairs = _pairs(decoded, getattr(reading, which))

@@ -28,23 +28,25 @@ def evaluate(
     nearest_pool: int = 1024,
     sheets: int = 4,
 ) -> dict:
-    """Scores a model in suites and writes the results to a folder.
+    """Scores a model in suites (groups of metrics with the prompts to generate) and writes the
+    results to a folder.
 
     Args:
         pipeline: the model and its tokenizers.
         output: folder of the results: new, or of the same measurement, which then resumes.
         suites: names in SUITES; ("all",) for all of them. Default: facts, sync and tokenizers.
         sampler: settings of the sampler. Default: SamplerConfig().
-        seed: seed of the first clip; later clips use `seed` + 1, ...
-        num_prompts: scenes of each part of a suite.
-        batch: scenes generated at a time.
-        nearest_pool: number of training scenes in which the nearest to a prompt is searched.
-        sheets: clips of each part that are drawn as pictures.
+        seed: seed of the first clip; later clips use `seed` + 1, ... Default 0.
+        num_prompts: scenes of each part of a suite. Default 64.
+        batch: scenes generated at a time. Default 16.
+        nearest_pool: number of training scenes among which the baseline "nearest training clip"
+            searches. Default 1024.
+        sheets: clips of each part of which pictures are written. Default 4.
 
     Returns:
         {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that the
-        folder holds (`scoreboard`). The folder also holds them in scores.json, with report.md and
-        made_with.json.
+        folder holds; `scoreboard.py` explains the keys. The folder also holds them in scores.json,
+        with report.md and made_with.json.
 
     Raises:
         UserError: a suite is unknown, a number is too small, or the folder holds another
@@ -81,7 +83,7 @@ def evaluate(
 
 
 def chosen(suites: Sequence[str]) -> list[str]:
-    """Returns the names of suites in the order of SUITES; "all" chooses all.
+    """Returns the names of the chosen suites, once each, in the order of SUITES; "all" chooses all.
 
     Raises:
         UserError: a suite does not exist.

@@ -1,26 +1,32 @@
 """Scores a model suite by suite, beside baselines. Every score has an interval and a floor.
 
-For every suite the folder receives
+A suite is a group of metrics with the scenes to generate, in one or several parts (`suites.py`). A
+row is the clips of the model, or of one baseline, for the scenes of a part. For every suite the
+folder receives
 
-    values/SUITE/PART/ROW-BATCH.json   values and floor of each clip; written atomically, so a
+    values/SUITE/PART/ROW-BATCH.json   values and floor of each clip; each file appears whole, so a
                                        stopped run resumes after its last batch
     pictures/SUITE-PART-ROW-NN.png     the first clips of the model, with their mp4, and of the
                                        scenes' own renders
     scores/SUITE.json                  when the suite is complete
 
-and scores.json and report.md over all complete suites:
+and scores.json over all complete suites:
 
     {suite: {metric: {value, low, high, floor, ceiling, n, unit, unscored, rows, groups}}}
 
-    value, low, high   the model's score and its interval (in the suite `tokenizers`, the round
-                       trip's), or None with "status": "not trained" or "no oracle"
-    floor              of the same clips, mixed (`baselines.mixed`); partners come from the whole
-                       part, so the floor does not depend on the batch size
-    raw                the mean of a corrected metric
-    ceiling            of the scenes' own renders
+    value, low, high   the model's score and its 95 % interval (in the suite `tokenizers`, those of
+                       the tokenizers' round trip), or None with "status": "not trained" or "no
+                       oracle"
+    floor              score by chance: of the row's clips, mixed (`baselines.mixed`). Clips are
+                       mixed with others of the whole part, so the floor does not depend on the
+                       batch size
+    raw                the mean of a metric whose value is corrected for the floor
+    ceiling            score of the scenes' own renders
+    n                  number of measurements
     rows               {row: {value, low, high, floor, n, unscored}}
-    groups             {name: {group: {value, low, high, floor, n}}} of the model
-    unscored           numbers of tested clips without a value, by reason
+    groups             {grouping: {group: {value, low, high, floor, n, unscored}}} of the model
+    unscored           {reason: number of clips} without a value, although their scene tests the
+                       metric
 """
 
 import collections
@@ -57,13 +63,13 @@ from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
 BASELINES = (TRUTH, ROUND_TRIP, "copy last frame", "linear extrapolation", "nearest training clip")
-# Number of following clips kept in memory for the floor of a clip; partners further away are made
-# again.
+# Number of following clips kept in memory for the floor of a clip; clips farther away that it is
+# mixed with are made again.
 REACH = 16
 
 
 class Scoreboard:
-    """A measurement of one model in suites, written to a folder after every batch of clips.
+    """A measurement of one model, suite by suite, written to a folder after every batch of clips.
 
     `run` scores a suite. A second scoreboard in the same folder continues where the first stopped.
     """
@@ -85,13 +91,14 @@ class Scoreboard:
         Args:
             folder: folder of the results.
             pipeline: the model and its tokenizers.
-            data: the training data named in the model card.
-            sampler: settings of the sampler (`SamplerConfig`).
-            seed: seed of the first clip.
-            clips: scenes of each part.
-            batch: scenes made at a time.
-            pool: number of training scenes in which the nearest is searched.
-            sheets: clips of each part to draw.
+            data: the entry "data" of the model card, which describes the training data.
+            sampler: settings of the sampler.
+            seed: seed of the first clip; clip i of a part uses `seed` + i.
+            clips: number of scenes of each part.
+            batch: number of scenes generated at a time.
+            pool: number of training scenes among which the baseline "nearest training clip"
+                searches.
+            sheets: number of clips of each part of which pictures are written.
         """
         self.folder, self.pipeline, self.data = folder, pipeline, data
         self.sampler, self.seed = sampler, seed
@@ -99,10 +106,11 @@ class Scoreboard:
         self._pools = functools.cache(self._pool)
 
     def run(self, name: str) -> dict:
-        """Scores a suite and returns {metric: {value, low, high, ...}}, as the module docstring
-        describes.
+        """Scores a suite and returns {metric: {value, low, high, ...}}, with the keys of the module
+        docstring. Clips and scores in the folder are reused.
 
-        name is a name in `suites.SUITES`. Clips and scores in the folder are reused.
+        Args:
+            name: of the suite, in `suites.SUITES`.
         """
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
@@ -122,9 +130,10 @@ class Scoreboard:
         return scores
 
     def rows(self, suite: Suite, part: Part) -> tuple[str, ...]:
-        """Returns the names of the rows of a part of a suite: the model and its baselines.
+        """Returns the names of the rows of a part of a suite: the model and the baselines.
 
-        The model is included only if its training data cover the part.
+        The model, with and without a prompt, is included only if it was trained on what the part
+        needs.
         """
         if suite.of != MODEL:
             return (suite.of, TRUTH)
@@ -134,8 +143,15 @@ class Scoreboard:
     def _part(
         self, name: str, suite: Suite, title: str, part: Part, bar: tqdm
     ) -> dict[str, list[dict]]:
-        """Returns {row: measurements of each clip} of a part. Measurements in the folder are
-        reused.
+        """Returns {row: [measurement of each clip]} of a part, as `measuring.measure` returns them.
+        Measurements in the folder are reused.
+
+        Args:
+            name: of the suite.
+            suite: the suite.
+            title: name of the part.
+            part: the part.
+            bar: progress bar, which counts clips.
         """
         rows = self.rows(suite, part)
         if not suite.ready:
@@ -169,10 +185,12 @@ class Scoreboard:
         return measured
 
     def _reader(self, make: Callable[[int], list[Example]] | None) -> Callable[[int], Pair]:
-        """Returns a function of i that returns clip i of a row and its reading.
+        """Returns a function i -> (clip i of a row, its reading).
 
-        make(number) makes a batch of the row. It is called when the batch's first clip is needed,
-        and the batch stays in memory while the floors of the batch before may need it.
+        Args:
+            make: function (number of a batch) -> its clips. It is called when a clip of the batch
+                is needed; the batch stays in memory while the floors of the batch before may need
+                it. None if all measurements of the row are in the folder.
         """
 
         @functools.lru_cache(maxsize=self._kept)
@@ -187,15 +205,15 @@ class Scoreboard:
 
     @property
     def _kept(self) -> int:
-        """Number of batches of a row in memory at a time."""
+        """The number of batches of a row that are in memory at a time."""
         return 1 + -(-REACH // self.batch)
 
     def _draw(self, stem: str, clips: list[Example], film: bool) -> None:
-        """Writes pictures/STEM-NN.png: frames over waveform and spectrogram, with the audible
-        impacts.
+        """Writes pictures/STEM-NN.png of clips: frames above waveform and spectrogram, with the
+        audible impacts.
 
-        For families whose facts are those of balls in a room, also the visible impacts and
-        STEM-NN-tracked.png. With `film`, the clip itself as mp4.
+        For families with the facts of family `room` it also marks the visible impacts, and writes
+        STEM-NN-tracked.png with the tracked balls. With `film` it writes the clip as mp4 too.
         """
         for i, clip in enumerate(clips):
             path, read = self.folder / "pictures" / f"{stem}-{i:02d}.png", Reading(clip)
@@ -218,7 +236,9 @@ class Scoreboard:
     def _makers(
         self, suite: Suite, part: Part, format: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
-        """Returns {row: function (batch number) -> the batch's clips}."""
+        """Returns {row: function (number of a batch) -> its clips} for the scenes `takes` of a part
+        of a suite, in a clip format.
+        """
         pipeline = copy.copy(self.pipeline)
         pipeline.format = format
 
@@ -257,9 +277,8 @@ class Scoreboard:
         }
 
     def _learned(self, suite: Suite, part: Part) -> tuple[str, ClipFormat]:
-        """Returns the family and the format in which the model learned what a part asks for.
-
-        Of a model that did not, those of the part and the suite.
+        """Returns (name of the family, clip format) with which the model was trained on what a part
+        needs; if it was not, those of the part and of the suite.
         """
         for one in data_of({"data": self.data}):
             if one.get("source") == "playhouse" and one.get("family") in part.trained_on:
@@ -277,8 +296,15 @@ class Scoreboard:
     def _made(
         self, pipeline: Pipeline, key: str, truth: list[Example], ask: str | None, number: int
     ) -> list[Example]:
-        """Returns batch `number` of the model's clips, generated or read from the folder. Suites
-        with the same conditioning share clips.
+        """Returns batch `number` of the model's clips, generated or read from the folder.
+
+        Args:
+            pipeline: the model.
+            key: name of the clips in the folder. Suites that ask the model for the same clips share
+                it.
+            truth: renders of the scenes of the batch.
+            ask: what the model is given (`suites`); None for unconditional clips.
+            number: index of the batch.
         """
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():
@@ -303,7 +329,9 @@ class Scoreboard:
         return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips, strict=True)]
 
     def _entry(self, suite: Suite, name: str, measured: dict[str, list[dict]]) -> dict:
-        """Returns the entry of one metric in scores.json."""
+        """Returns the entry of one metric in scores.json, from the measurements {row: [measurement
+        of each clip]}.
+        """
         metric = suite.metrics[name]
         if name not in suite.ready:
             measured = {row: [] for row in measured}
@@ -318,7 +346,9 @@ class Scoreboard:
 
 
 def _complete(path: Path, suite: Suite) -> bool:
-    """Returns whether the file holds values of every metric whose oracle is registered."""
+    """Returns whether the file exists and holds values of every metric of a suite whose oracle is
+    registered.
+    """
     return path.exists() and all(
         set(suite.ready) <= set(clip["values"])
         for clip in json.loads(path.read_text(encoding="utf-8"))
@@ -330,9 +360,8 @@ def _digest(takes: list[Take]) -> str:
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:
-    """Writes scores.json over all complete suites in a folder, and returns the scores.
-
-    order names the suites in the order of the file.
+    """Writes scores.json over all complete suites in a folder, and returns the scores, {suite:
+    {metric: {value, ...}}}. order: names of suites, which gives the order in the file.
     """
     scores = {
         name: json.loads(path.read_text(encoding="utf-8"))
@@ -344,7 +373,7 @@ def write(folder: Path, order: Sequence[str]) -> dict:
 
 
 def forget_clips(folder: Path) -> None:
-    """Deletes the model's clips in a folder of results. Only a stopped or a further suite needs
+    """Deletes the model's clips in a folder of results. Only a suite that is not complete needs
     them.
     """
     shutil.rmtree(folder / "clips", ignore_errors=True)

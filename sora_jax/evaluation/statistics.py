@@ -1,13 +1,12 @@
 """Means with 95 % confidence intervals.
 
-Shares of binary values get Wilson's interval; other means the percentile bootstrap over clips
-(2,000 resamples, seeded). For values f in [0, 1], each with a known floor g, the corrected
-score,
+Means of values that are all 0 or 1 get Wilson's interval; other means the percentile bootstrap over
+clips (RESAMPLES, seeded). For values f in [0, 1], each with a known floor g (the score by chance),
+the corrected score
 
     corrected = (mean f - mean g) / (1 - mean g)                                                 (1)
 
-is 1 for a perfect score and 0 for the score of the floor. Its bootstrap resamples pairs (f,
-g).
+is 1 for a perfect score and 0 for the score by chance. Its bootstrap resamples pairs (f, g).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ RESAMPLES = 2000
 def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Returns the 95 % confidence interval (low, high) of the mean of values.
 
-    Binary values get Wilson's interval, others the bootstrap over clips.
+    Values that are all 0 or 1 get Wilson's interval, others the bootstrap.
     """
     x = np.asarray(values, float)
     if np.all((x == 0) | (x == 1)):
@@ -38,7 +37,7 @@ def corrected(values: Sequence[float], floors: Sequence[float]) -> tuple[float, 
 
     Args:
         values: score of each clip, in [0, 1].
-        floors: score of each clip by chance, likewise.
+        floors: score of each clip by chance, in [0, 1].
     """
 
     def figure(f: np.ndarray, g: np.ndarray, axis: int) -> np.ndarray:

@@ -1,18 +1,20 @@
-"""Suites: groups of metrics of a model, with the scenes to generate and the calibrated oracle of
-each metric.
+"""Suites: groups of metrics of a model, with the scenes to generate and the calibrated oracle
+(measurement of a clip) of each metric.
 
 A suite is a record of three things: parts (scenes of a family, and the training data that a model
-needs for them), the form of the prompt, and metrics. Each metric names its oracle. If
+needs for them), what the model is given, and metrics. Each metric names its oracle. If
 `oracles.catalogue.ORACLES` lacks that oracle, the metric has the status `NO_ORACLE`, never zero.
+A row is the clips of the model, or of a baseline, for the scenes of a part.
 
-    ask     conditioning of the model. "prompt": the caption; "intent": the intended action without
-            its outcome, and the first frames; "frames": the first frames alone. With the caption:
-            "first_frame"; "given_audio" or "given_video", all of it; "continued" or "preceded", the
-            first or last half of the clip; "between", its first and last frames; "remixed", all of
-            another clip. What is given is the scene's own render
-    mixed   how the floor of a row is made from the row's own clips (`baselines.mixed`). "clips":
-            each take with the clips of others; "frames": the frames permuted; "sounds": the audio
-            of other clips; "pieces": the clip's own audio in permuted pieces of 50 ms
+    ask     what the model is given. "prompt": the caption; "intent": the intended action without
+            its outcome, and the first frames; "frames": the first frames alone. Together with the
+            caption: "first_frame"; "given_audio" or "given_video", all of it; "continued" or
+            "preceded", the first or last half of the clip; "between", its first and last frames;
+            "remixed", all of another clip. Frames and audio are those of a render of the scene
+    mixed   how the floor (the score by chance) of a row is made from the row's own clips
+            (`baselines.mixed`). "clips": the clips of other prompts; "frames": the clip with its
+            frames permuted; "sounds": with the audio of other clips; "pieces": with its audio cut
+            into pieces of 50 ms, permuted
     of      the row that the suite measures: the model, or the tokenizers' round trip
 
 `scoreboard.py` runs suites. To add one, register a record: `SUITES.register(Suite("mine", ...))`.
@@ -47,7 +49,7 @@ def _every(take: Take, format: ClipFormat) -> bool:
 
 
 def _clear(take: Take, format: ClipFormat) -> bool:
-    """Returns whether the outcome is visible at this size."""
+    """Returns whether the outcome of a take of family `court` is visible at the format's size."""
     return take.margin_px(format.size) >= MARGIN_PX
 
 
@@ -56,18 +58,18 @@ def _narrated(take: Take, format: ClipFormat) -> bool:
 
 
 def _cut(take: Take, format: ClipFormat) -> bool:
-    """Returns whether a cut of a story changes the view."""
+    """Returns whether any cut of a story changes the view."""
     return any(visible_cuts(take.facts.board))
 
 
 def _shown_again(take: Take, format: ClipFormat) -> bool:
-    """Returns whether a story of as many shots as the format shows a fact again."""
+    """Returns whether a story has as many shots as the format, and shows a fact in two of them."""
     board = take.facts.board
     return len(board.shots) == len(format.shots) and bool(pairs_of(board))
 
 
 def _one_launch(take: Take) -> str | None:
-    """Returns the launch of the only ball; None for several balls."""
+    """Returns the launch ("dropped", "thrown" or "rolled") of the only ball; None for several."""
     balls = ball_facts(take).balls
     return balls[0].launch if len(balls) == 1 else None
 
@@ -83,11 +85,11 @@ class Part:
 
     Attributes:
         family: name of the family.
-        splits: splits of the family; scenes are drawn from them in turns. Default: "val".
-        trained_on: the model must have been trained on one of these families to be scored. Default:
-            none.
+        splits: splits of the family; scenes are drawn from them in turns. Default: ("val",).
+        trained_on: families; the model is scored only if it was trained on one of them. Default:
+            (), it is not scored.
         keep: function (take, format) -> whether the scene is scored. Default: every scene.
-        ask: what the model is given for these scenes. Default "": as the suite says.
+        ask: what the model is given for these scenes. Default: "", as `Suite.ask` says.
     """
 
     family: str
@@ -105,12 +107,14 @@ class Suite:
         name: key in SUITES and in scores.json, and the value of --suite.
         parts: {name: part}; a suite of one part uses the name "".
         metrics: {name: metric}.
-        ask: what the model is given, as above. Default: "prompt".
+        ask: what the model is given, as the module docstring lists. Default: "prompt".
         mixed: how the clips are mixed for the floor: "clips" (default), "frames", "sounds",
             "pieces", or None for no floor.
-        format: clip format if the model is not scored. Default: "nano".
-        of: the row that the suite measures, the model (default) or the tokenizers' round trip.
-        groups: {name: function of a take -> its group, or None}; scores are also shown per group.
+        format: name of the clip format of the baselines where the model was not trained on what a
+            part needs; else they have the format that the model learned. Default: "nano".
+        of: the row that the suite measures, MODEL (default) or ROUND_TRIP.
+        groups: {grouping: function of a take -> name of its group, or None}; scores are also shown
+            per group. Default: {}.
     """
 
     name: str
@@ -133,7 +137,8 @@ class Suite:
 
 
 ROOM = {"": Part("room", trained_on=("room",))}
-# what the rooms of a suite are made from: their facts must be met, or picture and sound agree
+# values of `ask` with the caption: for a suite that scores facts, and for one that scores the
+# agreement of video and audio
 FROM_PICTURES = ("first_frame", "continued", "preceded", "between", "remixed")
 FROM_MODALITY = ("given_audio", "given_video")
 OOD = ("ood_velocity", "ood_size", "ood_velocity_size")
@@ -316,7 +321,7 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
     Args:
         suite: the suite.
-        clip: the clip, with the prompted take.
+        clip: the clip, with the take of its prompt.
         reading: the oracles' readings of the clip.
     """
     found = {}
@@ -327,7 +332,11 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """Returns whether a model was trained on what a part of a suite needs: `data` of its card names
-    one of `part.trained_on`.
+    """Returns whether a model was trained on what a part of a suite needs: its training data name
+    one of the families `part.trained_on`.
+
+    Args:
+        part: the part.
+        data: the entry "data" of the model card, which describes the training data.
     """
     return not set(families_of({"data": data})).isdisjoint(part.trained_on)

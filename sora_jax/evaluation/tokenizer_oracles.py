@@ -1,7 +1,8 @@
 """What tokenizers keep: each oracle's score on clips before and after encoding and decoding.
 
-A score is the share of clips that an oracle reads correctly (`Oracle.judge`), on the clips of its
-stage, of scenes that no constant was chosen on. So the table is one by family and by oracle.
+A score is the share of clips that an oracle (a measurement of a clip) reads correctly
+(`Oracle.judge`). The clips are those of the oracle's stage, such as rooms or talks, of scenes that
+no constant of an oracle was chosen on.
 """
 
 import dataclasses
@@ -21,7 +22,11 @@ LOSS = 0.03  # largest difference of scores that counts as kept
 
 @dataclasses.dataclass
 class Pair:
-    """Two tokenizers."""
+    """A pair of tokenizers.
+
+    Attributes:
+        video_tokenizer, audio_tokenizer: objects with `encode` and `decode`.
+    """
 
     video_tokenizer: Any
     audio_tokenizer: Any
@@ -37,14 +42,15 @@ def scores_through(
 
     Args:
         tokenizers: the video and the audio tokenizer.
-        clips: scenes of each stage.
+        clips: number of scenes of each stage, from index FIRST of the split `val` on.
         oracles: names of the oracles. Default: None, all registered ones.
-        report: called with the name of each stage before its clips are made. Default: None.
+        report: function that is called with the name of each stage before its clips are made.
+            Default: None.
 
     Returns:
-        {oracle: {"stage", "n", "truth", "decoded", "low", "high"}}: the number of clips that test
-        the oracle, its score on ground truth and on decoded clips, and the 95 % interval of the
-        latter.
+        {oracle: row}. A row has "stage"; "n", the number of clips that test the oracle; "truth" and
+        "decoded", its scores on unchanged and on decoded clips; and "low" and "high", the 95 %
+        interval of "decoded". Scores are None for n = 0.
 
     Raises:
         UserError: an oracle is not registered.
@@ -76,7 +82,9 @@ def scores_through(
 
 
 def _decoded(tokenizers: Tokenizers, clips: list[Example]) -> list[tuple[Example, Example]]:
-    """Returns (clip, decoded clip) of each clip; the clips of a stage may differ in format."""
+    """Returns (clip, the clip encoded and decoded) of each clip, grouped by format, because the
+    clips of a stage may differ in format.
+    """
     found = []
     for format in dict.fromkeys(clip.format for clip in clips):
         same = [clip for clip in clips if clip.format == format]

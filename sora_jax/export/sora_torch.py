@@ -11,10 +11,11 @@ and names.json. From Python:
     latents = sora.video_tokenizer.encode(frames[None])        # [B, T, h, w, C]
 
 Modules, parameters and equations are those of sora_jax, in float32. A parameter here is named like
-its original; names.json says which array it comes from, and how that was transposed. Noise is drawn
-as JAX draws it, so a seed gives the same clip in both.
+its original; names.json has the array of sora_jax that it comes from, and the order of its axes.
+Noise is drawn as JAX draws it, so a seed gives the same clip in both.
 
-    parts    Noise . Layers . Text . STDiT . Video tokenizer . Audio tokenizer . Sampler . Sora
+    sections of this file: Noise . Layers . Text . STDiT . Video tokenizer . Audio tokenizer .
+    Sampler . Sora
 
 Letters of shapes:
 
@@ -48,18 +49,19 @@ SAMPLE_RATE = 16_000  # audio samples per second
 SAMPLES_PER_LATENT = 640  # of audio: 25 latents per second
 PIXELS_PER_LATENT = 8
 SECONDS = (0.05, 20.0)  # shortest and longest time constant of rotary positions, in seconds
-TOKENS = (1.0, 100.0)  # the same in space, in tokens
-PLACE_FEATURES, LEVEL_FEATURES = 16, 128
-INDEX_SECONDS = {"video": 0.5, "audio": 1 / 25}  # seconds of a latent on the clock "index"
-EPSILON = 1e-6
+TOKENS = (1.0, 100.0)  # smallest and largest constant of rotary positions in space, in tokens
+PLACE_FEATURES, LEVEL_FEATURES = 16, 128  # Fourier features of a coordinate, of a noise level
+INDEX_SECONDS = {"video": 0.5, "audio": 1 / 25}  # from one latent to the next on clock "index"
+EPSILON = 1e-6  # added to the mean square in a norm
 
 
 # Noise: the counter-based generator of JAX (Threefry 2x32), so that seeds mean the same in both.
 
 
 def threefry(key: np.ndarray, high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Encrypts counters by Threefry 2x32 (Salmon et al. 2011): uint32 key [2], counters [n] -> two
-    words of uint32 [n].
+    """Encrypts counters by Threefry 2x32 (Salmon et al. 2011).
+
+    uint32 key [2], high and low words of n counters, uint32 [n] each -> two words, uint32 [n] each.
     """
     keys = [key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)]
     x, y = high + keys[0], low + keys[1]
@@ -73,7 +75,7 @@ def threefry(key: np.ndarray, high: np.ndarray, low: np.ndarray) -> tuple[np.nda
 
 
 def bits_of(key: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns two words of random bits for each of the counters 0 .. count - 1."""
+    """Returns two words of random bits, uint32 [count] each, for the counters 0 .. count - 1."""
     counter = np.arange(count, dtype=np.uint64)
     high, low = (counter >> np.uint64(32)), counter & np.uint64(0xFFFFFFFF)
     return threefry(key, high.astype(np.uint32), low.astype(np.uint32))
@@ -85,19 +87,19 @@ def key_of(seed: int) -> np.ndarray:
 
 
 def split(key: np.ndarray, count: int) -> np.ndarray:
-    """Returns new keys, uint32 [count, 2]: `jax.random.split`."""
+    """Returns `count` new keys, uint32 [count, 2]: `jax.random.split`."""
     return np.stack(bits_of(key, count), 1)
 
 
 def uniform(key: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Returns float32 numbers in [0, 1): `jax.random.uniform`."""
+    """Returns uniform numbers in [0, 1), float32 of that shape: `jax.random.uniform`."""
     x, y = bits_of(key, math.prod(shape))
     mantissa = ((x ^ y) >> np.uint32(9)) | np.uint32(0x3F800000)
     return (mantissa.view(np.float32) - np.float32(1)).reshape(shape)
 
 
 def normal(key: np.ndarray, shape: Sequence[int]) -> Tensor:
-    """Returns standard normal numbers, float32: `jax.random.normal`, to 1e-6."""
+    """Returns standard normal numbers, float32 of that shape: `jax.random.normal`, to 1e-6."""
     low = np.nextafter(np.float32(-1), np.float32(0))
     u = np.maximum(low, uniform(key, shape) * (np.float32(1) - low) + low)
     return torch.from_numpy(u).erfinv() * math.sqrt(2)
@@ -107,13 +109,13 @@ def normal(key: np.ndarray, shape: Sequence[int]) -> Tensor:
 
 
 def rms(x: Tensor, scale: Tensor | None = None) -> Tensor:
-    """Root-mean-square normalisation of the last axis, with an optional gain."""
+    """Root-mean-square normalisation of the last axis, times `scale` [D] if given."""
     y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON)
     return y if scale is None else y * scale
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Returns (1 + scale) * rms(x) + shift."""
+    """Returns (1 + scale) * rms(x) + shift; shift and scale broadcast against x [..., D]."""
     return rms(x) * (1 + scale) + shift
 
 
@@ -128,8 +130,8 @@ def linear(features_in: int, features_out: int, bias: bool = False) -> nn.Linear
 
 
 def fourier(x: Tensor, low: float, high: float, count: int) -> Tensor:
-    """Cosines and sines of w x for `count` / 2 frequencies w between low and high: [...] ->
-    [..., count].
+    """Cosines and sines of w x for `count` / 2 angular frequencies w, geometrically spaced from low
+    to high: x [...] -> [..., count].
     """
     w = torch.tensor(np.geomspace(low, high, count // 2), dtype=torch.float32, device=x.device)
     phase = x[..., None] * w
@@ -137,7 +139,10 @@ def fourier(x: Tensor, low: float, high: float, count: int) -> Tensor:
 
 
 def angles(positions: Tensor, planes: int, constants: tuple[float, float]) -> Tensor:
-    """Rotary angles p / tau: [...] -> [..., planes], with geometric constants tau."""
+    """Rotary angles p / tau of positions p: [...] -> [..., planes].
+
+    The constants tau are geometrically spaced between the two `constants`, one for each plane.
+    """
     tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:planes])
     rates = torch.tensor(1.0 / tau, dtype=torch.float32, device=positions.device)
     return positions.float()[..., None] * rates
@@ -146,7 +151,8 @@ def angles(positions: Tensor, planes: int, constants: tuple[float, float]) -> Te
 def grid_angles(times: Tensor, rows: int, columns: int, planes: int, axes: str) -> Tensor:
     """Rotary angles of the tokens of a video, [T, rows * columns, planes].
 
-    `axes` are those that rotate: "t", "yx" or "tyx".
+    `times` are midpoints of latents in seconds, [T]. `axes` are those whose positions rotate the
+    planes: "t" (time), "yx" (row and column) or "tyx".
     """
     third = planes // 3
     t, y, x = {
@@ -193,8 +199,13 @@ class MLP(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with normalised queries and keys: from a stream of `width` to itself, or to one of
-    `source` features; the heads have `inner` features together.
+    """Multi-head attention with normalised queries and keys, and its four linear layers.
+
+    Args:
+        width: features of the stream that attends, D.
+        heads: number of heads.
+        source: features of the stream that it attends to, Ds. Default 0: `width`.
+        inner: features of all heads together. Default 0: `width`.
     """
 
     def __init__(self, width: int, heads: int, source: int = 0, inner: int = 0):
@@ -214,7 +225,11 @@ class Attention(nn.Module):
         over: Callable[..., Tensor] = attend,
         visible: Tensor | None = None,
     ) -> Tensor:
-        """x [..., L, D], source [..., M, Ds] -> [..., L, D]; phi are the angles of both."""
+        """Attends from x [..., L, D] to source [..., M, Ds]: -> [..., L, D].
+
+        `phi` are the rotary angles of x and of source (None: no rotation), `over` the function of
+        attention, `visible` [..., M] or [..., L, M] True for the tokens that are read (None: all).
+        """
         q, k, v = (
             project(y).unflatten(-1, (self.heads, -1))
             for project, y in ((self.q, x), (self.k, source), (self.v, source))
@@ -228,21 +243,22 @@ class Attention(nn.Module):
         return self.out(found.flatten(-2))
 
 
-# Attention patterns: which tokens of a video attend to each other, q, k and v [B, T, S, h, d].
+# Attention patterns: functions of queries, keys and values of a video, each [B, T, S, h, d], to the
+# result of attention, [B, T, S, h, d]. They differ in which tokens attend to each other.
 
 
 def over_time(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Along time at a site."""
+    """Attention along time at a site."""
     return attend(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
 
 
 def over_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Over all tokens."""
+    """Attention over all tokens."""
     return attend(*(x.flatten(1, 2) for x in (q, k, v))).unflatten(1, q.shape[1:3])
 
 
 def over_frames(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """From frame to frame, with one weight for all sites."""
+    """Attention from frame to frame, with one weight for all sites."""
     q = q * (q.shape[2] * q.shape[-1]) ** -0.5
     weights = torch.einsum("btshd,bushd->bhtu", q, k).softmax(-1)
     return torch.einsum("bhtu,bushd->btshd", weights, v)
@@ -251,7 +267,11 @@ def over_frames(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def over_windows(
     q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, ...], window: Sequence[int], shifted: bool
 ) -> Tensor:
-    """Within 3-D windows of a grid (T, rows, columns), shifted by half a window or not."""
+    """Attention within 3-D windows of a grid of tokens.
+
+    `grid` is (T, rows, columns), `window` has the sides of a window in tokens (0: the whole axis),
+    and `shifted=True` moves the windows by half a window.
+    """
     sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
     shifts = [side // 2 * (shifted and side < g) for g, side in zip(grid, sides, strict=True)]
     position = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
@@ -272,12 +292,13 @@ def over_windows(
 def patterns(
     c: Mapping[str, Any], grid: tuple[int, ...], depth: int
 ) -> tuple[tuple[str, Callable[..., Tensor]], ...]:
-    """Returns (axes that rotate, function of attention) of the spatial and the temporal block.
+    """Returns (axes whose positions rotate, function of attention) of the spatial and of the
+    temporal block.
 
     Args:
-        c: the configuration.
+        c: the configuration of the model.
         grid: (T, rows, columns) in tokens.
-        depth: number of the pair of blocks.
+        depth: index of the pair of blocks, from 0.
     """
 
     def windows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -315,12 +336,14 @@ def tokenize(
     """Returns the arrays of a prompt, and its words that the model does not know.
 
     Args:
-        text: the prompt. A storyboard, as cards or as prose, tells the shot of each word.
+        text: the prompt. If it describes several shots, as cards ("[shot 1 ...]") or as prose
+            ("cut to ..."), each word belongs to one of them.
         words: the known words: ids 1 to len(words). Others are hashed into the ids above.
         vocabulary: number of ids.
         length: words of a padded prompt.
     Returns:
-        {"tokens": int [1, L], "mask": bool [1, L], "shots": int [1, L]}, and words.
+        {"tokens": int [1, L], "mask": bool [1, L], False for padding, "shots": int [1, L], the shot
+        of each word from 1, 0 for all shots}; and the unknown words, each once.
     """
     known = {word: i for i, word in enumerate(words, 1)}
     buckets = vocabulary - 1 - len(known)
@@ -338,7 +361,7 @@ def tokenize(
 
 
 class TextBlock(nn.Module):
-    """Self-attention, then MLP."""
+    """A block of the text encoder: self-attention, then MLP."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -362,8 +385,8 @@ class Norm(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Words, or features of T5, [B, L] and mask [B, L] -> features [B, L + 1, Dt] and mask; feature
-    0 is the pooled prompt.
+    """Ids of words [B, L], or features of T5 [B, L, features], and mask bool [B, L] -> features
+    [B, L + 1, Dt] and mask bool [B, L + 1]. Feature 0 is the pooled prompt.
     """
 
     def __init__(self, c: Mapping[str, Any]):
@@ -400,7 +423,7 @@ def patches(z: Tensor, p: int) -> Tensor:
 
 
 def from_patches(x: Tensor, p: int, sides: tuple[int, int]) -> Tensor:
-    """Inverts `patches`: tokens -> latents with `sides` (H, W)."""
+    """Inverts `patches`: tokens [B, T, S, p p C] -> latents [B, T, H, W, C] with `sides` (H, W)."""
     rows, columns = (-(-side // p) for side in sides)
     x = x.reshape(*x.shape[:2], rows, columns, p, p, -1).permute(0, 1, 2, 4, 3, 5, 6)
     x = x.reshape(*x.shape[:2], rows * p, columns * p, -1)
@@ -413,7 +436,10 @@ def time_features(times: Tensor) -> Tensor:
 
 
 def place_features(times: Tensor, sides: tuple[float, float]) -> Tensor:
-    """Fourier features [T, S, 48] of time, row and column; `sides` of the frame are in tokens."""
+    """Fourier features [T, S, 48] of time, row and column of the tokens of a video.
+
+    `times` are in seconds, [T]; `sides` are (height, width) of the frame in tokens.
+    """
     short, (rows, columns) = min(sides), (math.ceil(side) for side in sides)
     y, x = (
         torch.tensor((np.arange(math.ceil(n)) + 0.5 + (short - n) / 2) / short).float()
@@ -455,7 +481,9 @@ class LevelEmbedding(nn.Module):
 
 
 class VideoBlock(nn.Module):
-    """Modulated self-attention, attention to the text in a spatial block, MLP: [B, T, S, D]."""
+    """A video block: modulated self-attention, attention to the text (if `text`), MLP. Tokens
+    v [B, T, S, D] and modulation m [B, T, 6 D] -> [B, T, S, D].
+    """
 
     def __init__(self, c: Mapping[str, Any], text: bool):
         super().__init__()
@@ -485,7 +513,9 @@ class VideoBlock(nn.Module):
 
 
 class AudioBlock(nn.Module):
-    """A block of the audio stream [B, N, Da] in two halves, around the exchange with the video."""
+    """A block of the audio stream in two halves, around the exchange with the video. Tokens
+    a [B, N, Da] and modulation m [B, N, 6 Da] -> [B, N, Da].
+    """
 
     def __init__(self, c: Mapping[str, Any]):
         super().__init__()
@@ -497,21 +527,21 @@ class AudioBlock(nn.Module):
         self.mlp = MLP(width, c["mlp_ratio"])
 
     def attend(self, a: Tensor, m: Tensor, phi: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """Self-attention, then attention to the text."""
+        """The first half: self-attention, then attention to the text."""
         shift, scale, gate = (m + self.table).chunk(6, -1)[:3]
         n = modulate(a, shift, scale)
         a = a + gate * self.attention(n, n, (phi, phi))
         return a if self.text is None else a + self.text(rms(a), text, visible=mask)
 
     def feed(self, a: Tensor, m: Tensor) -> Tensor:
-        """The MLP."""
+        """The second half: the MLP."""
         shift, scale, gate = (m + self.table).chunk(6, -1)[3:]
         return a + gate * self.mlp(modulate(a, shift, scale))
 
 
 class Exchange(nn.Module):
-    """Attention between video and audio, with rotary positions in seconds; with `memory` also from
-    the video to the pooled tokens of its own frames.
+    """Attention between video v [B, T, S, D] and audio a [B, N, Da], with rotary positions in
+    seconds; with `memory` also from the video to the pooled tokens of its own frames.
     """
 
     def __init__(self, c: Mapping[str, Any]):
@@ -581,7 +611,9 @@ class Pair(nn.Module):
 
 
 class Head(nn.Module):
-    """The output layer: modulation by the level embedding, then a linear layer."""
+    """The output layer: modulation by the level embedding e, then a linear layer. Tokens
+    x [B, T, ..., D] and e [B, T, D] -> [B, T, ..., features].
+    """
 
     def __init__(self, width: int, features: int):
         super().__init__()
@@ -594,7 +626,7 @@ class Head(nn.Module):
 
 
 class ReferenceEncoder(nn.Module):
-    """Latents of stills and voices of R characters -> tokens beside the words."""
+    """Latents of stills and voices of R characters -> tokens that follow those of the words."""
 
     def __init__(self, c: Mapping[str, Any]):
         super().__init__()
@@ -607,7 +639,11 @@ class ReferenceEncoder(nn.Module):
         self.slot = nn.Parameter(torch.zeros(c["references"], width))
 
     def beside(self, words: Tensor, mask: Tensor, text: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Marks the names of characters among the words, and puts their tokens behind them."""
+        """Marks the names of characters among the words, and appends the tokens of references.
+
+        Words [B, L + 1, Dt], mask [B, L + 1] and the prompt's "slots" and "references" -> tokens
+        [B, L + 1 + K, Dt] and their mask.
+        """
         if "slots" in text:
             words = words + F.pad(self.slot, (0, 0, 1, 0))[F.pad(text["slots"].long(), (1, 0))]
         if not text.get("references"):
@@ -671,10 +707,12 @@ class STDiT(nn.Module):
                 and perhaps "shots", "slots" and "references". An all-False mask means no text.
             times: seconds of the latents, {"video": [T], "audio": [N]}, and of a clip of several
                 shots the shot of each latent from 1, "video_shots" and "audio_shots".
-            couple: factor of the exchange, a number or [B].
-            sizes: by how much the sampler lowers the levels, like them, for shortcuts. None: 0.
+            couple: factor of the exchange between video and audio, a number or [B]. Default 1.
+            sizes: by how much the step of a shortcut lowers each level, like `levels`. None
+                (default): 0.
         Returns:
-            {"video", "audio"} like the latents: what the configuration's `output` says.
+            {"video", "audio"} like the latents: clean latents or velocity, according to `output` of
+            the configuration.
         """
         c, video = self.c, latents["video"]
         (B, T, H, W, _), p = video.shape, c["patch"]
@@ -712,7 +750,9 @@ class STDiT(nn.Module):
     def _read(
         self, text: Mapping[str, Any], shots: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The pooled prompt, the tokens of words and references, and who reads which of them."""
+        """The pooled prompt [B, Dt], the tokens of words and references, and by modality the mask
+        of the tokens that latents read.
+        """
         words, mask = self.text(text["tokens"], text["mask"])
         pooled = words[:, 0]
         if self.references is not None:
@@ -784,14 +824,14 @@ class ConvBlock(nn.Module):
 
 
 def fold(x: Tensor) -> Tensor:
-    """Moves 2 x 2 positions to channels."""
+    """Moves 2 x 2 positions to channels: [B, T, H, W, C] -> [B, T, H/2, W/2, 4 C]."""
     B, T, H, W, C = x.shape
     x = x.reshape(B, T, H // 2, 2, W // 2, 2, C).permute(0, 1, 2, 4, 3, 5, 6)
     return x.reshape(B, T, H // 2, W // 2, 4 * C)
 
 
 def unfold(x: Tensor) -> Tensor:
-    """Moves channels to 2 x 2 positions."""
+    """Moves channels to 2 x 2 positions: inverts `fold`."""
     B, T, H, W, C = x.shape
     x = x.reshape(B, T, H, W, 2, 2, C // 4).permute(0, 1, 2, 4, 3, 5, 6)
     return x.reshape(B, T, 2 * H, 2 * W, C // 4)
@@ -832,7 +872,9 @@ class VideoTokenizer(nn.Module):
         self.register_buffer("matrix", torch.tensor(matrix).float(), persistent=False)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Encodes a whole video of one shot. Sides are padded to multiples of 8."""
+        """Encodes a whole video of one shot: frames [B, F, H, W, 3] in [0, 1] -> latents
+        [B, T, H/8, W/8, C]. Sides are padded to multiples of 8.
+        """
         k = self.c["frames_per_latent"]
         x = frames.permute(0, 4, 1, 2, 3)
         after = -(x.shape[2] - 1) % k
@@ -851,7 +893,9 @@ class VideoTokenizer(nn.Module):
         return self.to_latent(rms(x)) * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decodes the latents of one shot to frames [B, 1 + k (T - 1), 8 h, 8 w, 3] in [0, 1]."""
+        """Decodes the latents [B, T, h, w, C] of one shot to frames [B, 1 + k (T - 1), 8 h, 8 w, 3]
+        in [0, 1].
+        """
         k = self.c["frames_per_latent"]
         x = self.from_latent(latents / self.scale)
         for block in self.decoder_coarse:
@@ -935,11 +979,11 @@ class AudioTokenizer(nn.Module):
             self.register_buffer(name, torch.tensor(x).float(), persistent=False)
 
     def encode(self, samples: Tensor) -> Tensor:
-        """Encodes samples in [-1, 1]; the end is padded with zeros."""
+        """Encodes samples [B, S] in [-1, 1] to latents [B, N, C]; the end is padded with zeros."""
         return (self.encoder(self.features(samples)) - self.mean) / self.scale
 
     def features(self, samples: Tensor) -> Tensor:
-        """Companded band powers, [B, N, 640 / hop * bands]."""
+        """Companded band powers of samples [B, S]: [B, N, 640 / hop * bands]."""
         samples = F.pad(samples, (0, -samples.shape[1] % SAMPLES_PER_LATENT))
         x = self._stft(samples)
         power = (x.real.square() + x.imag.square()) @ self.averages / self.taper.square().sum()
@@ -947,7 +991,9 @@ class AudioTokenizer(nn.Module):
         return u.reshape(len(samples), samples.shape[1] // SAMPLES_PER_LATENT, -1)
 
     def magnitudes(self, latents: Tensor) -> Tensor:
-        """Magnitudes of the Fourier transform that latents stand for, [B, frames, window/2 + 1]."""
+        """Magnitudes of the Fourier transform that latents [B, N, C] stand for,
+        [B, frames, window/2 + 1].
+        """
         u = self.decoder(latents * self.scale + self.mean)
         u = u.reshape(len(u), -1, self.c["bands"])
         power = (0.15 + 0.11 * u).clamp(min=0) ** 8
@@ -965,14 +1011,16 @@ class AudioTokenizer(nn.Module):
         return samples[:, :num_samples]
 
     def _stft(self, samples: Tensor) -> Tensor:
-        """Fourier transform of windows centred at (i + 1/2) hop, [B, frames, window/2 + 1]."""
+        """Fourier transform of windows of samples [B, S] centred at (i + 1/2) hop, complex
+        [B, frames, window/2 + 1].
+        """
         window, hop = self.c["window"], self.c["hop"]
         margin = (window - hop) // 2
         padded = F.pad(samples, (margin, window - hop - margin))
         return torch.fft.rfft(padded.unfold(-1, window, hop) * self.taper)
 
     def _inverse_stft(self, spectrum: Tensor) -> Tensor:
-        """The samples whose transform is nearest to a spectrum."""
+        """The samples [B, S] whose transform is nearest to a spectrum in least squares."""
         frames = torch.fft.irfft(spectrum, self.c["window"]) * self.taper
         weight = self.taper.square().expand(1, *frames.shape[1:])
         return self._overlap_add(frames) / self._overlap_add(weight)
@@ -1003,12 +1051,16 @@ def sample(
     Args:
         model: an `STDiT`.
         noise: standard normal noise, {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
-        text, negative: prompts, as `STDiT` takes them; an all-False mask means no text.
-        times: as `STDiT` takes them.
-        settings: "steps", "shift" (r of s' = r s / (1 + (r - 1) s)), "guidance", "method" ("euler",
-            "heun" or "shortcut") and "output" (what the model predicts, "x" or "v").
-        start: level from which a latent is made: 1 from noise (default), 0 given.
-        given: latents, read where `start` is below 1.
+        text, negative: prompt and negative prompt, {"tokens": [B, L], "mask": [B, L], ...}
+            (`STDiT.forward`); an all-False mask means no text.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and the shots of a
+            clip of several (`STDiT.forward`).
+        settings: "steps", "shift" (r of s' = r s / (1 + (r - 1) s)), "guidance" (scale of the text;
+            1 turns it off), "method" ("euler", "heun" or "shortcut") and "output" (the model's
+            prediction, "x" for clean latents or "v" for the velocity).
+        start: level from which each latent is generated, {"video": [B, T], "audio": [B, N]}: 1 from
+            noise (default), 0 given.
+        given: clean latents like `noise`, read where `start` is below 1. Needed with `start`.
     """
     steps, r = settings["steps"], settings["shift"]
     if start is None or given is None:
@@ -1063,8 +1115,8 @@ def sample(
 
 
 def latent_times(format: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Midpoints of the latents of a clip in seconds, {"video": [T], "audio": [N]}, and of a clip
-    of several shots the shot of each latent from 1.
+    """Midpoints of the latents of a clip in seconds, {"video": [T], "audio": [N]}. For a clip of
+    several shots also the shot of each latent from 1, "video_shots" and "audio_shots".
     """
     fps, k = float(Fraction(format["fps"])), format["frames_per_latent"]
     shots = format.get("shots") or [format["frames"]]
@@ -1084,20 +1136,20 @@ def latent_times(format: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def shot_latents(format: Mapping[str, Any]) -> list[int]:
-    """Video latents of each shot of a format."""
+    """Number of video latents of each shot of a format."""
     shots = format.get("shots") or [format["frames"]]
     return [1 + (n - 1) // format["frames_per_latent"] for n in shots]
 
 
 def num_samples(format: Mapping[str, Any]) -> int:
-    """Audio samples of a clip of a format."""
+    """Number of audio samples of a clip of a format."""
     return math.floor(
         Fraction(format["frames"] * SAMPLE_RATE) / Fraction(format["fps"]) + Fraction(1, 2)
     )
 
 
 class Sora(nn.Module):
-    """A model with its tokenizers. `config` is what config.json holds."""
+    """A model with its tokenizers. `config` is the contents of config.json."""
 
     def __init__(self, config: Mapping[str, Any]):
         super().__init__()
@@ -1108,7 +1160,11 @@ class Sora(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> "Sora":
-        """Returns the model in a folder that `experiments.export` wrote."""
+        """Returns the model in a folder that `experiments.export` wrote, on a device of PyTorch.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+        """
         folder = Path(folder)
         for name in ("config.json", "weights.safetensors"):
             if not (folder / name).is_file():
@@ -1120,7 +1176,10 @@ class Sora(nn.Module):
         return sora.to(device).eval().requires_grad_(False)
 
     def prompt(self, text: str) -> dict[str, Tensor]:
-        """Returns the arrays of a prompt, on the device of the model; notes unknown words."""
+        """Returns the arrays of a prompt (`tokenize`) on the model's device; prints unknown words.
+
+        They are {"tokens", "mask", "shots"}, each [1, L].
+        """
         c = self.config
         arrays, unknown = tokenize(text, c["words"], c["model"]["vocabulary"], c["text_length"])
         if unknown:
@@ -1143,15 +1202,15 @@ class Sora(nn.Module):
 
         Args:
             prompt: describes the clip.
-            seed: of the noise.
-            steps: of the sampler.
-            guidance: scale of the guidance by text; 1 turns it off.
-            method: "euler", "heun", or "shortcut" for a few steps of a model that was trained for
-                them, whose steps include guidance: give 1.
-            negative_prompt: what to guide away from.
-            format: number of the clip format in config.json, "formats".
-            encode: text -> the arrays of a prompt, as `STDiT` takes them, for a model that reads
-                features of T5. Default: `prompt`.
+            seed: seed of the noise. Default 0.
+            steps: steps of the sampler. Default 30.
+            guidance: scale of the guidance by text; 1 turns it off. Default 2.
+            method: the sampler, "euler" (default), "heun", or "shortcut" for a few steps of a model
+                that was trained for them. Such steps include guidance: give guidance 1.
+            negative_prompt: describes content to guide away from. Default: none.
+            format: index of the clip format in "formats" of config.json. Default 0.
+            encode: text -> {"tokens": float [1, L, features], "mask": bool [1, L]}, for a model
+                that reads features of T5. Default: `Sora.prompt`.
         """
         c, shape, encode = self.config, self.config["formats"][format], encode or self.prompt
         device = self.audio_tokenizer.scale.device
@@ -1190,7 +1249,9 @@ class Sora(nn.Module):
 
 
 def write_mp4(path: Path, frames: np.ndarray, samples: np.ndarray, fps: Fraction) -> None:
-    """Writes frames uint8 [F, H, W, 3] and samples [S] as h264 and aac."""
+    """Writes frames uint8 [F, H, W, 3] at `fps` frames per second and samples [S] in [-1, 1] as an
+    mp4 of h264 and aac.
+    """
     assert av is not None
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "12"})

@@ -2,7 +2,7 @@
 
     sora_torch.py         the modules, a sampler and a command; a copy of the file beside this one
     weights.safetensors   float32 parameters of the model and both tokenizers, by their PyTorch name
-    names.json            which array of sora_jax each of them is, and how it was changed
+    names.json            for each parameter, its array in sora_jax and the order of its axes
     config.json           configurations, words, formats and fingerprints
 
 A PyTorch name is the path of the parameter in sora_jax, joined by ".", with three changes: a stack
@@ -31,25 +31,27 @@ from sora_jax.weights import STORED
 TEMPLATE = Path(__file__).with_name("sora_torch.py")
 PARTS = ("model", "video_tokenizer", "audio_tokenizer")
 STACKS = ("model/pairs/", "model/text/blocks/")  # arrays with a leading axis of blocks
-# Values of fields that the file knows. Attention patterns of users are not among them.
+# Values of fields that sora_torch.py supports. Attention patterns of users are not among them.
 KNOWN = {"attention": ("pure", "window", "full", "matrix", "interleaved")}
-# Fields that change the speed, or the training, and no output; `dtype`: the file has float32.
+# Fields that are left out of config.json: they change the speed or the training, and not the
+# output. `dtype`: the PyTorch modules compute in float32.
 IGNORED = {
     "model": ("dtype", "remat", "unroll"),
     "video_tokenizer": ("noise", "motion_weight"),
     "audio_tokenizer": ("kind", "latent_noise", "latent_weight"),
 }
-AXES = {2: (1, 0), 4: (3, 2, 0, 1)}  # of a kernel, by its number of axes
+AXES = {2: (1, 0), 4: (3, 2, 0, 1)}  # order of a kernel's axes in PyTorch, by their number
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where an array of PyTorch comes from.
+    """The array of sora_jax that an array of PyTorch comes from.
 
     Attributes:
         name: path of the array in sora_jax, such as "model/pairs/space/mlp/up/kernel".
-        block: number of the block in its stack; None for an array that is in no stack.
-        axes: order of the original's axes, without that of the stack; None: unchanged.
+        block: index of the block in its stack. Default None: the array is in no stack.
+        axes: order of the axes in PyTorch, as indices of the original's axes without that of the
+            stack. Default None: unchanged.
     """
 
     name: str
@@ -57,17 +59,17 @@ class Origin:
     axes: tuple[int, ...] | None = None
 
     def of(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the array, float32, from those of sora_jax."""
+        """Returns the array of PyTorch, float32, from those of sora_jax by their path."""
         x = np.asarray(arrays[self.name], np.float32)
         x = x if self.block is None else x[self.block]
         return np.ascontiguousarray(x if self.axes is None else x.transpose(self.axes))
 
 
 def name_map(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Origin]:
-    """Returns {name of PyTorch: origin} of all arrays.
+    """Returns {name in PyTorch: origin} of all arrays.
 
     Args:
-        shapes: of the arrays by their path in sora_jax, which begins with one of PARTS.
+        shapes: shapes of the arrays by their path in sora_jax, which begins with one of PARTS.
     """
     names = {}
     for path, shape in shapes.items():
@@ -94,10 +96,11 @@ def arrays_of(pipeline: Pipeline) -> dict[str, np.ndarray]:
 
 
 def config_of(pipeline: Pipeline) -> dict[str, Any]:
-    """Returns what the file config.json holds.
+    """Returns the contents of config.json: configurations of PARTS, words, text length, formats,
+    shift of the noise levels, fingerprints and training data.
 
     Raises:
-        UserError: a field of the model has a value that the PyTorch file does not know.
+        UserError: a field of the model has a value that sora_torch.py does not support.
     """
     configs = {name: config_lib.to_dict(getattr(pipeline, name).config) for name in PARTS}
     for field, known in KNOWN.items():
@@ -122,7 +125,7 @@ def config_of(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def export_torch(pipeline: Pipeline, folder: str | os.PathLike) -> Path:
-    """Writes a pipeline for PyTorch. Files of those names are replaced.
+    """Writes a pipeline as a folder for PyTorch. Existing files of the four names are replaced.
 
     Args:
         pipeline: the model with its tokenizers.

@@ -1,3 +1,3 @@
-"""Rectified flow over a pytree of modalities: process, noise levels, conditioning, loss, guidance,
-samplers.
+"""Rectified flow of video and audio latents: process, noise levels, conditioning, loss, guidance
+and samplers.
 """

@@ -1,24 +1,26 @@
 """Conditioning on latents: which latent frames are given, and the noise level of every frame.
 
-Every latent frame of every modality has a start level a: 0 = given, 1 = to be generated,
-between = to be modified. At the global level s the frame has, and the model receives, the
-level
+A frame here is one time step of the latents of video or audio. Every frame has a start level a:
+0 is given, 1 is to be generated, and a level between is to be modified. At the global level s of a
+sampler the frame has, and the model receives, the level
 
     l = min(s, a)                                                           (1)
 
-So the frame is held at (1 - a) x + a e while s > a, and is integrated with the rest from
-there. This one mechanism covers image to video, extension forwards and backwards, video to
-audio, audio to video, and remixing. Per-frame levels follow Open-Sora 1.2 (masked timesteps),
-LTX-2 and diffusion forcing (arXiv:2407.01392).
+So the frame is held at (1 - a) x + a e (x latents, e noise) while s > a, and is integrated with the
+rest from there. This one mechanism covers image to video, extension forwards and backwards, video
+to audio, audio to video, and remixing. Per-frame levels follow Open-Sora 1.2 (masked timesteps,
+arXiv:2412.20404), LTX-2 (arXiv:2601.03233) and diffusion forcing (arXiv:2407.01392).
 
 Training draws one task per clip from a table (`TaskMixture`). In half of the clips the given
 frames are lightly noised (a = h ~ U(0, 0.1), else 0), so that a clip extended from its own
-output does not drift (SkyReels-V2's addnoise_condition; LongCat-Video).
+output does not drift (addnoise_condition of SkyReels-V2, arXiv:2504.13074; LongCat-Video,
+arXiv:2510.22200).
 
 The task `continuation` has two forms, each drawn half of the time. The prefix either starts
 with latent 0, or starts at latent 1 and latent 0 (the only one that spans a single frame) is
-generated. With the second form a stream of any length can be extended in windows that look
-like training clips: its last whole latents fill slots 1 .. k, and slot 0 is discarded.
+generated. With the second form a clip of any length can be extended in windows that look
+like training clips: its last whole latents become latents 1, 2, ... of the window, and latent 0 of
+the window is discarded.
 """
 
 import dataclasses
@@ -38,14 +40,14 @@ class TaskMixture:
     text.
 
     Attributes:
-        text: nothing is given. Default 0.70.
+        text: no latent is given. Default 0.70.
         first_frame: video latent 0, or the first `FlowConfig.first_latents`. Default 0.08.
         continuation: a prefix of video and audio. Default 0.08.
         backward: a suffix of video and audio. Default 0.02.
         video_to_audio: all of the video. Default 0.06.
         audio_to_video: all of the audio. Default 0.06.
-        between: a prefix and a suffix of video and audio; of a clip of several shots, in half of
-            the draws all shots but one. Default 0.
+        between: a prefix and a suffix of video and audio. In a clip of several shots, half of the
+            draws give all shots except one instead. Default 0.
     """
 
     text: float = 0.70
@@ -64,13 +66,16 @@ class TaskMixture:
 
 
 def latent_spans(times: Times) -> dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]:
-    """Returns (start, end) in seconds of every latent of a clip that begins at 0.
+    """Returns (start, end) in seconds of every latent of a clip that begins at 0, by modality:
+    {"video": ([T], [T]), "audio": ([N], [N])}.
 
-    The first latent of a shot spans one frame and each other one k frames, so the half-widths are
-    t_0 (1, k, k, ...), with k t_0 = t_1 - 2 t_0. All audio latents have the same width.
+    The first latent of a shot spans one frame and each other latent k frames, so their half-widths
+    are t_0 (1, k, k, ...), where t are the midpoints and k t_0 = t_1 - 2 t_0. All audio latents
+    have the same width.
 
     Args:
-        times: as `draw_given` takes them.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and for a clip of
+            several shots the shot of each video latent from 1, {"video_shots": [T]}.
     """
     video, audio = jnp.asarray(times["video"]), jnp.asarray(times["audio"])
     shots = jnp.asarray(times.get("video_shots", jnp.ones_like(video)))
@@ -92,20 +97,21 @@ def draw_given(
     Args:
         key: random key.
         batch: number of clips B.
-        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip of
-            several shots the shot of each latent from 1, {"video_shots": [T]}.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and for a clip of
+            several shots the shot of each video latent from 1, {"video_shots": [T]}.
         tasks: weights of the tasks.
         has_audio: bool [B]. Clips without audio that draw video_to_audio or audio_to_video fall
             back to text alone.
         first_latents: number of video latents that the task first_frame gives. Default 1.
     Returns:
-        Masks of given latents {"video": bool [B, T], "audio": bool [B, N]}, and bool [B], True for
-        clips with at least one given latent.
+        Masks of the latents, {"video": bool [B, T], "audio": bool [B, N]}, True where a latent is
+        given; and bool [B], True for clips with at least one given latent.
     """
     task_key, first_key, cut_key = jax.random.split(key, 3)
     spans = latent_spans(times)
     frames = spans["video"][0].shape[0]
-    # Without `between` the draws are those of runs from before it.
+    # If the weight of `between` is 0, it is left out, so that runs from before it existed draw the
+    # same tasks.
     names = [f.name for f in dataclasses.fields(tasks) if f.name != "between" or tasks.between]
     weights = jnp.asarray([getattr(tasks, name) for name in names], jnp.float32)
     task = jax.random.categorical(task_key, jnp.log(weights), shape=(batch,))
@@ -155,14 +161,15 @@ def _between(
     key: PRNGKeyArray, batch: int, first: Int[Array, "{batch} 1"], frames: int, times: Times
 ) -> Bool[Array, "{batch} {frames}"]:
     """Draws the video latents that the task `between` leaves to generate: an interval, or the
-    latents of one shot.
+    latents of one shot. Returns a mask [B, T], True for them.
 
     Args:
         key: random key.
         batch: number of clips B.
-        first: first latent of the prefix, 0 or 1.
+        first: first latent of the prefix, 0 or 1, [B, 1].
         frames: number of latents T.
-        times: as `draw_given` takes them.
+        times: midpoints of the latents in seconds, with "video_shots" for a clip of several shots
+            (`draw_given`).
     """
     begin_key, end_key, shot_key, choice_key = jax.random.split(key, 4)
     low = jnp.minimum(first + 1, frames - 1)
@@ -181,10 +188,11 @@ def _between(
 def effective_level(
     s: float | Float[AnyArray, "..."], start: Float[AnyArray, "B T"]
 ) -> Float[Array, "B T"]:
-    """Returns the noise level of every frame, [B, T]: the smaller of global and start level.
+    """Returns the noise level of every frame, [B, T]: the smaller of global and start level,
+    equation (1).
 
     Args:
-        s: global level of the sampler in [0, 1], scalar or [B, 1].
-        start: start levels [B, T]: 0 = given, 1 = to be generated.
+        s: global level in [0, 1], scalar or [B, 1].
+        start: start levels [B, T]: 0 is given, 1 is to be generated.
     """
     return jnp.minimum(s, start)

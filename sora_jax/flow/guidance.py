@@ -1,15 +1,16 @@
 """Guidance by text (classifier-free) and between video and audio.
 
-With v_c the velocity under the prompt, v_u under the negative prompt (or without text), v_d
-under the prompt but without the cross-attention between video and audio, and v_r under the
-prompt but without references of characters, each modality m has
+The network is evaluated several times, in passes with different inputs. v_c is the velocity with
+the prompt, v_u with the negative prompt (or without text), v_d with the prompt and without the
+cross-attention between video and audio, and v_r with the prompt and without references of
+characters. Each modality m then has
 
     v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d) + (g_ref - 1) (v_c - v_r)     (1)
 
 g_m is the text scale of video or audio. A scale of 1 means no guidance, and a pass that no
 scale needs is skipped. All passes of a step run through the network as one batch. Sources: for
 text, "Classifier-Free Diffusion Guidance" (Ho & Salimans 2022, arXiv:2207.12598); between
-modalities, LTX-2.
+modalities, LTX-2 (HaCohen et al. 2026, arXiv:2601.03233).
 """
 
 import dataclasses
@@ -29,16 +30,17 @@ MODALITIES = ("video", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Guidance scales of a sampler: by text (classifier-free) and between video and audio.
+    """Guidance scales of a sampler: by text (classifier-free), between video and audio, and by
+    references of characters.
 
     A scale of 1 turns guidance off.
 
     Attributes:
-        text: text scale of both modalities. Default 2.
+        text: text scale of both modalities, g_m. Default 2.
         video: text scale of video. Default None: `text`.
         audio: text scale of audio. Default None: `text`.
-        couple: scale between the modalities. Default 1.
-        reference: scale of the references of characters. Default 1.
+        couple: scale between video and audio, g_couple. Default 1.
+        reference: scale of the references of characters, g_ref. Default 1.
     """
 
     text: float = 2.0
@@ -69,7 +71,7 @@ class Guidance:
 
     @property
     def scales(self) -> dict[str, float]:
-        """The scales as numbers: text scales as "video" and "audio", "couple" and "reference".
+        """The scales by name: "video" and "audio" (text scales), "couple" and "reference".
 
         They are traced, so other values do not recompile a program.
         """
@@ -92,15 +94,18 @@ def guided_velocity(
     """Returns the velocity under guidance, equation (1) of this module.
 
     Args:
-        model: called as `sora_jax.models.st_dit.STDiT`.
-        latents: {"video": [B, T, ...], "audio": [B, N, ...]}.
-        levels: noise level of every frame, {"video": [B, T], "audio": [B, N]}.
+        model: (latents, levels, text, times, couple) -> its output by modality, as
+            `sora_jax.models.st_dit.STDiT`.
+        latents: noisy latents {"video": [B, T, ...], "audio": [B, N, ...]}.
+        levels: noise level of every latent, {"video": [B, T], "audio": [B, N]}.
         text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]},
             with the same further entries in both. An all-False mask means no text.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
-        passes, scales: as in `Guidance`; a scale may differ from clip to clip, [B, 1, ...].
-        output: what the network outputs, "x" or "v".
-        sizes: by how much the step lowers the levels, like them, for a network that takes them
+        passes: names of the passes (`Guidance.passes`), static.
+        scales: scales by name (`Guidance.scales`), traced; a scale may also be an array
+            that differs from clip to clip, [B, 1, ...].
+        output: output of the network, "x" (clean latents) or "v" (velocity).
+        sizes: by how much the step lowers each level, like `levels`, for a network that takes it
             (`sora_jax.flow.shortcut`). Default None: it takes none.
     Returns:
         Velocities with the shapes of the latents, float32.

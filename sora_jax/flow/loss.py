@@ -1,11 +1,14 @@
 """The training loss: velocity error over the frames to be generated, averaged within each modality.
 
-    L_m = sum_c |v^ - v|^2 / (number of values that count),    L = L_video + w L_audio           (1)
+    L_m = sum |v^ - v|^2 / (number of values that count),      L = L_video + w L_audio           (1)
 
-Both v^ and its target v come from equation (3) of `process`, so for output "x" the error of x
-is weighted by 1 / max(s, 0.1)^2. Given frames do not count, and neither does the audio of
-clips without audio (the model sees pure noise there). For guidance, the text of a clip is
-dropped with probability 0.1 and the coupling of video and audio with probability 0.05.
+m is a modality, v^ the velocity that the network's output implies, v its target, and w the
+`audio_weight`. The sum is over the values that count. Both velocities come from equation (3) of
+`process`, the velocity of an output. So for output "x" the error of x is weighted by
+1 / max(s, 0.1)^2, s being the noise level. Given frames do not count, and neither does the audio of
+clips without audio, whose latents are replaced by pure noise. To train the passes of guidance, the
+text of a clip is dropped with probability 0.1, its references with 0.1, and the coupling of video
+and audio with 0.05 (`FlowConfig`).
 """
 
 import dataclasses
@@ -65,11 +68,13 @@ class FlowConfig:
         output: output of the network, "x" (clean latents, default) or "v" (velocity).
         timesteps: the distribution of noise levels.
         tasks: the shares of the tasks: text alone, first frame, given video and so on.
-        shared_level: fraction of text-only clips whose audio has the noise level of the video; the
-            others draw their own. Default 0.5.
-        history_noise: largest start level of given frames. Default 0.1.
+        shared_level: fraction of clips without given frames whose audio has the noise level of the
+            video; in the others it has its own. Default 0.5.
+        history_noise: largest level of the noise on given frames, which half of the clips have.
+            Default 0.1.
         text_dropout: fraction of clips that are trained without text. Default 0.1.
-        reference_dropout: fraction of clips that are trained without references. Default 0.1.
+        reference_dropout: fraction of clips that are trained without references of characters.
+            Default 0.1.
         couple_dropout: fraction of clips that are trained without the exchange between video and
             audio. Default 0.05.
         audio_weight: factor of the audio loss, 0 or more; that of the video loss is 1. Default 1.
@@ -103,8 +108,8 @@ class FlowConfig:
 def _kept_text(
     batch: Mapping[str, Any], config: FlowConfig, text_key: PRNGKeyArray, key: PRNGKeyArray
 ) -> dict[str, Any]:
-    """Returns the prompts of a batch as the model takes them, some without words, some without
-    references (`key`).
+    """Returns the prompts of a batch as the model reads them: {"tokens", "mask", ...}. The words of
+    some clips are masked (drawn by `text_key`), and the references of some (drawn by `key`).
     """
     tokens = batch["tokens"]
     draw = jax.random.bernoulli
@@ -127,13 +132,13 @@ def flow_loss(
     """Computes the loss of one batch.
 
     Args:
-        model: model(latents, levels, text, times, couple) -> latents, as
-            `sora_jax.models.st_dit.STDiT`.
-        batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
-            text_shots and text_slots int8 [B, L] (default: words of all shots, no names),
-            references (`models.reference_encoder`; default: {}, none), and has_audio bool [B]
-            (default: all True).
-        key: random key.
+        model: (latents, levels, text, times, couple) -> an estimate of the clean latents or of the
+            velocity, by modality, as `sora_jax.models.st_dit.STDiT`.
+        batch: clean latents "video" [B, T, H, W, C] and "audio" [B, N, C], "tokens" int32 [B, L]
+            and "text_mask" bool [B, L]. Optional: "text_shots" and "text_slots" int8 [B, L]
+            (default: all words describe all shots, and none is a name), "references"
+            (`models.reference_encoder`; default: none), "has_audio" bool [B] (default: all True).
+        key: random key of the tasks, levels, noise and dropout.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the loss.
     Returns:
@@ -141,7 +146,7 @@ def flow_loss(
         quarter of the noise level, q1 the cleanest. A metric is nan if no value of the batch counts
         for it, so average with nanmean.
     Raises:
-        ValueError: the model has another output than `config.output`.
+        ValueError: the model's configuration has another output than `config.output`.
     """
     actual = getattr(getattr(model, "config", None), "output", config.output)
     if actual != config.output:
@@ -202,7 +207,14 @@ def flow_loss(
 def _by_quarter(
     error: Float[Array, "B T"], counts: Bool[Array, "B T"], levels: Float[Array, "B T"]
 ) -> list[Float[Array, ""]]:
-    """Returns the mean error of each quarter of the noise level; nan if no value counts in it."""
+    """Returns the mean error of the latents in each quarter of the noise level, [0, 1/4) first; nan
+    for a quarter in which no latent counts.
+
+    Args:
+        error: mean squared error of each latent.
+        counts: True for the latents that count.
+        levels: noise level of each latent.
+    """
     quarter = jnp.minimum((levels * QUARTERS).astype(jnp.int32), QUARTERS - 1)
     masks = [counts & (quarter == q) for q in range(QUARTERS)]
     return [(error * inside).sum() / inside.sum() for inside in masks]

@@ -10,11 +10,12 @@ A network that outputs an estimate y of x (output "x") or of v (output "v") has 
 
     v^ = (x_s - y) / max(s, s_min)   or   v^ = y                            (3)
 
-Sampling integrates (2) from s = 1 to s = 0. In the loss s_min = 0.1: the target is (3) applied
-to the ground truth x, and clean frames do not outweigh the rest. In the sampler s_min only
-guards the division, since any larger value leaves noise behind. Sources: rectified flow (Liu
-et al. 2022, arXiv:2209.03003); x-output with the velocity loss, "Back to Basics: Let Denoising
-Generative Models Denoise" (Li 2025).
+A hat (v^) marks an estimate. Sampling integrates the velocity (2) from s = 1 to s = 0. In the loss
+s_min = 0.1 (LOSS_FLOOR), so that frames that are nearly clean do not outweigh the rest; the target
+is (3) applied to the ground truth x. In the sampler s_min only guards the division
+(SAMPLING_FLOOR), because a larger value would leave noise behind. Sources: rectified flow (Liu et
+al. 2022, arXiv:2209.03003); x-output with the velocity loss, "Back to Basics: Let Denoising
+Generative Models Denoise" (Li and He 2025, arXiv:2511.13720).
 """
 
 import jax.numpy as jnp
@@ -23,14 +24,14 @@ from jaxtyping import Float
 from sora_jax.typing import AnyArray
 
 OUTPUTS = ("x", "v")
-LOSS_FLOOR = 0.1  # s_min of (3) in the loss
-SAMPLING_FLOOR = 1e-3  # s_min of (3) in the samplers
+LOSS_FLOOR = 0.1  # s_min of equation (3) in the loss
+SAMPLING_FLOOR = 1e-3  # s_min of equation (3) in the samplers
 
 
 def expand(
     level: Float[AnyArray, "..."], latents: Float[AnyArray, "..."]
 ) -> Float[AnyArray, "..."]:
-    """Returns levels [B, T] with trailing axes of size 1, so that they broadcast against latents
+    """Returns `level` [B, T] with trailing axes of size 1, so that it broadcasts against `latents`
     [B, T, ...].
     """
     return level.reshape(level.shape + (1,) * (latents.ndim - level.ndim))
@@ -68,8 +69,11 @@ def to_velocity(
         output: output of the network [B, T, ...].
         x_s: the noisy latents that the network saw, like `output`.
         level: noise levels s of the latents, [B, T].
-        kind: what the output estimates, "x" (clean latents) or "v" (velocity).
-        floor: smallest s that x is divided by. Default `LOSS_FLOOR`.
+        kind: the quantity that the output estimates, "x" (clean latents) or "v" (velocity).
+        floor: s_min, the smallest divisor. Default `LOSS_FLOOR`.
+
+    Raises:
+        ValueError: `kind` is not in OUTPUTS.
     """
     if kind == "v":
         return output

@@ -1,7 +1,8 @@
 """Samplers: integrate the flow from noise to latents, with a noise level per frame.
 
-The global level descends a grid s_0 = 1 > s_1 > ... > s_n = 0. For each frame, with start
-level a (see `conditioning`),
+A frame here is one time step of the latents of video or audio. The global level descends a grid
+s_0 = 1 > s_1 > ... > s_n = 0. Each frame has a start level a (`conditioning`): 0 is given, 1 is to
+be generated. With given latents x, noise e and velocity v,
 
     l_i = min(s_i, a),       z_0 = (1 - a) x + a e                          (1)
     Euler   z_{i+1} = z_i + (l_{i+1} - l_i) v(z_i, l_i)                     (2)
@@ -9,11 +10,11 @@ level a (see `conditioning`),
             z' of (2)                                                                            (3)
 
 So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come
-out exactly as given. Heun's last step is (2), because at level 0 the data determine no
-velocity. "shortcut" is (2) with the velocity that a network predicts for a step of this size
-(`shortcut`); its steps include the text guidance. Error per unit of s: Euler O(1/n), Heun O(1/n^2)
-at twice the cost ("Elucidating the Design Space", Karras et al. 2022, arXiv:2206.00364). One
-network call is compiled per shape. The loop runs in Python, so that it can report progress.
+out exactly as given. Heun's last step is an Euler step, because at level 0 the data determine no
+velocity. "shortcut" is (2) with the mean velocity that a network predicts for this size of step
+(`shortcut`), which includes the text guidance. The error with n steps is O(1/n) for Euler and O(1/n^2) for Heun, at twice the cost
+("Elucidating the Design Space", Karras et al. 2022, arXiv:2206.00364). One network call is compiled
+per shape. The loop runs in Python, so that it can report progress.
 """
 
 import dataclasses
@@ -42,10 +43,11 @@ class SamplerConfig:
     Attributes:
         method: a name of SAMPLERS. Default "euler".
         steps: number of steps. Default 30.
-        shift: r of `timesteps.shift`, as in training. Default None: unknown, and 1 is used.
-        guidance: scales of the guidance. Default: text 2. Give text 1 with the method "shortcut",
-            whose steps include it.
-        output: what the network outputs, "x" (default) or "v".
+        shift: shift r of the noise levels (`timesteps.shift`), as in training. Default None:
+            unknown, and 1 (no shift) is used.
+        guidance: scales of the guidance. Default: text guidance 2. Give text guidance 1 with the
+            method "shortcut", whose steps include it.
+        output: output of the network, "x" (clean latents, default) or "v" (velocity).
     """
 
     method: str = "euler"
@@ -111,9 +113,9 @@ class Field:
     """The flow that a sampler integrates.
 
     Attributes:
-        velocity: (z, s) -> velocities of latents z at the global level s; (z, s, s_next=s') -> the
-            mean ones of a step from s to s', of a network that takes step sizes.
-        advance: (z, v, s, s') -> latents z moved with velocities v from level s to s'.
+        velocity: (z, s) -> velocities of latents z at the global level s, by modality. (z, s, s_next=s') ->
+            mean velocities of a step from s to s', of a network that takes step sizes.
+        advance: (z, v, s, s') -> latents z moved with velocities v from global level s to s'.
     """
 
     velocity: Callable[..., Latents]
@@ -128,7 +130,7 @@ SAMPLERS: Registry[Step] = Registry("sampler")
 
 @SAMPLERS.register
 def euler(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
-    """Returns the latents after an Euler step: z + (s_next - s) v(z, s).
+    """Returns the latents after an Euler step, equation (2).
 
     Args:
         field: the flow.
@@ -142,8 +144,8 @@ def euler(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> La
 
 @SAMPLERS.register
 def heun(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
-    """Returns the latents after a Heun step: an Euler step with the mean of the velocities at s and
-    s_next. The last step is an Euler step.
+    """Returns the latents after a Heun step, equation (3): an Euler step with the mean of the
+    velocities at s and s_next. The last step is an Euler step.
 
     Args:
         field: the flow.
@@ -179,12 +181,12 @@ def euler_step(
     """Returns the latents after one Euler step of `sample` from level s to s_next, as one program.
 
     Args:
-        model: the network, as `sample` takes it.
+        model: the network, a pytree.
         z: latents by modality.
         s: global noise level before the step, in [0, 1].
         s_next: global noise level after it.
         start: start level of every frame, {"video": [B, T], "audio": [B, N]}.
-        fixed: text, negative, times, passes, scales and output, as `guided_velocity` takes them.
+        fixed: the arguments text, negative, times, passes, scales and output of `guided_velocity`.
     """
     return _advance(z, _velocity(model, z, s, start=start, **fixed), s, s_next, start)
 
@@ -204,17 +206,20 @@ def sample(
     """Generates latents by integrating the flow from noise.
 
     Args:
-        model: a callable as in `guided_velocity`. A pytree (an nnx module, `jax.tree_util.Partial`)
-            is an argument of the compiled step; any other callable is a constant of it.
-        key: a key, or keys [B] (see `draw_noise`).
-        shapes: shapes of the latents, as `draw_noise` takes them.
+        model: the network, called as `sora_jax.models.st_dit.STDiT`. A pytree (an nnx module,
+            `jax.tree_util.Partial`) is an argument of the compiled step; any other callable is a
+            constant of it.
+        key: one random key, or keys [B], one for each clip (`draw_noise`).
+        shapes: shapes of the latents, {"video": ..., "audio": ...}, with the batch axis for one key
+            and without it for keys [B].
         start_levels: level from which each frame is generated, {"video": [B, T], "audio": [B, N]}:
-            1 = from noise, 0 = given.
+            1 is from noise, 0 is given.
         given: latents like the result, read where the start level is below 1.
-        text, negative: prompts, as `guided_velocity` takes them.
+        text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]}
+            and more (`guided_velocity`).
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the sampler. Default: 30 Euler steps, text guidance 2.
-        on_step: called with (steps done, steps) after every step. Default None.
+        on_step: called with (steps done, steps in all) after every step. Default None.
     Returns:
         Latents {"video": [B, T, H, W, C], "audio": [B, N, C]}, float32.
     Raises:

@@ -113,7 +113,7 @@ def step_loss(
     scale = jnp.where(finest, config.shortcut.guidance, 1.0)
     scales = {m: expand(scale[:, None], x[m]) for m in x}
 
-    def half(z: Latents, level: Levels, after: Levels) -> dict[str, Array]:
+    def half(z: Latents, level: Levels, after: Levels) -> Latents:
         """Returns the latents after a half step, with u1 or u2 of (2)."""
         d = {m: level[m] - after[m] for m in z}
         sizes = {m: jnp.where(finest[:, None], 0.0, d[m]) for m in z}

@@ -5,8 +5,10 @@
     sampling   s_i = shift(1 - i / n),            i = 0 .. n;  s_0 = 1, s_n = 0            (2)
     by size    r = sqrt(tokens / tokens_0),       at least 1                               (3)
 
-More tokens are more redundant, so the same level destroys less information; (3) keeps the
-signal-to-noise ratio of the whole clip. The levels of a batch are stratified (one in each 1/B
+s is a noise level in [0, 1], 0 clean and 1 noise; m, d and p are `mean`, `deviation` and `uniform`
+of `TimestepConfig`; n is the number of steps of a sampler; tokens_0 is BASE_TOKENS. More tokens are
+more redundant, so the same level destroys less information. The shift by size, (3), therefore keeps
+the signal-to-noise ratio of the whole clip. The levels of a batch are stratified (one in each 1/B
 of probability), which lowers the variance of the loss. Sources: "Scaling Rectified Flow
 Transformers" (Esser et al. 2024, arXiv:2403.03206) for logit-normal levels and the square-root
 rule; LTX-Video (arXiv:2501.00103) for the 10 % of uniform levels; "Variational Diffusion
@@ -26,7 +28,7 @@ from jaxtyping import Float, PRNGKeyArray
 from sora_jax.config import within
 from sora_jax.typing import AnyArray
 
-BASE_TOKENS = 80  # video tokens of a `nano` clip with patch (1, 2, 2): r = 1
+BASE_TOKENS = 80  # video tokens of a clip without shift (r = 1): format `nano`, 2 x 2 patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +60,10 @@ def shift(s: Float[Array, "*B"], r: float) -> Float[Array, "*B"]: ...
 @overload
 def shift(s: Float[np.ndarray, "*B"], r: float) -> Float[np.ndarray, "*B"]: ...
 def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:
-    """Moves noise levels towards noise: s' = r s / (1 + (r - 1) s), elementwise, like s.
+    """Returns noise levels moved towards noise, r s / (1 + (r - 1) s), an array like s.
 
-    s is a NumPy or JAX array of levels in [0, 1]; r is 1 (no shift) or more.
+    s is a NumPy or JAX array of levels in [0, 1]. r is positive: 1 is no shift, above 1 moves
+    towards noise.
     """
     return r * s / (1 + (r - 1) * s)
 
@@ -97,6 +100,9 @@ def sampling_levels(steps: int, r: float = 1.0) -> Float[np.ndarray, " {steps+1}
     0.
 
     They are evenly spaced, then shifted by `shift` with r. Default r = 1: no shift.
+
+    Raises:
+        ValueError: `steps` is below 1.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: a sampler takes at least one step")

@@ -29,8 +29,8 @@ class Sound:
     Attributes:
         samples: float32 [S, channels]; None without audio.
         rate: samples per second.
-        channels: their names, such as "FL"; () if the file does not say.
-        notes: irregularities of the file.
+        channels: names of the channels, such as "FL". Default (): the file does not say.
+        notes: lines of text on irregularities of the file. Default: none.
     """
 
     samples: np.ndarray | None
@@ -40,9 +40,8 @@ class Sound:
 
 
 def _blocks(container: InputContainer, stream: Any) -> Iterator[tuple[float | None, np.ndarray]]:
-    """Yields (seconds on the file's clock or None, float32 [n, channels]) for each block.
-
-    All have the rate and the channels that the stream has at its beginning.
+    """Yields (start in seconds on the file's clock or None, samples float32 [S, channels]) for each
+    block, converted to the rate and the channels that the stream has at its beginning.
     """
     context = stream.codec_context
     layout, rate = context.layout, context.sample_rate
@@ -78,7 +77,8 @@ def _names(layout: Any) -> tuple[str, ...]:
 def decode_window(
     container: InputContainer, stream: Any, origin: float, start: float, end: float
 ) -> Sound:
-    """Returns the decoded audio of a window of a file.
+    """Returns the decoded audio of a window of a file. Audio that cannot be decoded counts as
+    silent, with a note.
 
     Args:
         container: the file, just opened.
@@ -128,9 +128,10 @@ def _decode_window(
 def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Reads the audio of a file (wav, mp3, m4a, mp4 ...) from its beginning.
 
-    A codec works in blocks and pads its last one. The file states the true duration, and the
-    padding is cut. Channels in positions that `fit_sound` would not assume from their number are
-    mixed to one. So is audio that would need more than 256 MiB, which is also resampled to 16 kHz.
+    A codec works in blocks and pads its last one; the padding is cut at the duration that the file
+    states. Channels are mixed to one if their names differ from those that `fit_sound` assumes for
+    their number. Audio of more than MOST_BYTES, 256 MiB, is mixed to one channel and resampled to
+    16 kHz.
 
     Returns:
         Samples float32 [S, channels], and the sample rate.
@@ -166,9 +167,8 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
 
 def _read_whole(container: InputContainer, stream: Any) -> tuple[np.ndarray, int]:
-    """Returns all samples of a stream, float32 [S, channels], and their rate.
-
-    From MOST_BYTES on they are one channel at 16 kHz.
+    """Returns all samples of a stream, float32 [S, channels], and their rate; more than MOST_BYTES
+    as one channel at 16 kHz.
     """
     context = stream.codec_context
     layout, rate = context.layout, context.sample_rate
@@ -176,7 +176,7 @@ def _read_whole(container: InputContainer, stream: Any) -> tuple[np.ndarray, int
     convert, blocks, size = None, [], 0
 
     def reduced(block: np.ndarray | None) -> list[np.ndarray]:
-        """Mixes and resamples a block; after None, what the resampler still holds."""
+        """Mixes and resamples a block; None returns what the resampler still holds."""
         assert convert is not None
         frame = None
         if block is not None:

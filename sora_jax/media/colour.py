@@ -14,9 +14,10 @@ mapped to SDR as
     y(m) = k + (1 - k) (1 - exp(-(m - k) / (1 - k)))    above it
     RGB  = (x y(m) / m)^(1 / 2.4)                                                                (3)
 
-203 cd/m2 is diffuse white (BT.2408); it becomes 0.94, and highlights have the rest. (2) is smooth
-at the knee and keeps hue. (3) is the inverse of the display of SDR (BT.1886). SDR video with other
-primaries is linearised with 2.4, converted and coded with 1 / 2.4.
+203 cd/m2 is diffuse white (BT.2408); the code of white is 0.94, and brighter light has the rest.
+The curve (2) is smooth at the knee; as it scales all three components alike, it keeps hue. The code
+(3) is the inverse of the display of SDR (BT.1886). SDR video with primaries other than BT.709 is
+linearised with the exponent 2.4, converted, and coded with 1 / 2.4.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ DIFFUSE_WHITE = 203.0  # cd/m2
 KNEE = 0.6
 ROWS = 128  # rows converted at a time, so that the float arrays of a 4K frame stay small
 
-# Numbers of ITU-T H.273.
+# Numbers of ITU-T H.273, in which files state their matrix, transfer curve and primaries.
 UNSPECIFIED = (0, 2, 3)
 BT709 = 1
 PQ, HLG = 16, 18
@@ -63,10 +64,10 @@ class Colour:
     """How the colours of a frame are coded, in the numbers of ITU-T H.273.
 
     Attributes:
-        matrix: of Y'CbCr.
-        transfer: the curve between light and code.
-        primaries: of RGB.
-        hd: whether the frame is HD.
+        matrix: number of the matrix from RGB to Y'CbCr.
+        transfer: number of the curve from light to code.
+        primaries: number of the primaries of RGB.
+        hd: whether the frame is HD (wider than 1,279 or higher than 576 pixels).
     """
 
     matrix: int
@@ -75,8 +76,8 @@ class Colour:
     hd: bool
 
     def swscale_matrix(self) -> int:
-        """Returns ffmpeg's number of the matrix from Y'CbCr to RGB; that of players if the file
-        does not say.
+        """Returns ffmpeg's number of the matrix from Y'CbCr to RGB. If the file does not state one
+        that is known, it is BT.2020 for HDR, BT.709 for HD, else BT.601.
         """
         if self.matrix in MATRICES:
             return MATRICES[self.matrix]
@@ -87,7 +88,7 @@ class Colour:
     def notes(self, is_rgb: bool) -> list[str]:
         """Returns lines of text on the conversions of colour that are made, and those that are not.
 
-        is_rgb is True for a frame that is coded as RGB.
+        `is_rgb` is True for a frame that is coded as RGB.
         """
         notes = []
         if self.matrix not in MATRICES and self.matrix not in UNSPECIFIED and not is_rgb:
@@ -109,8 +110,8 @@ class Colour:
 
 
 def colour_of(frame: av.VideoFrame, context: Any) -> Colour:
-    """Returns how a decoded frame codes its colours; its stream's `context` says what the frame
-    does not.
+    """Returns how a decoded frame codes its colours. What the frame does not state is taken from
+    the codec context of its stream.
     """
 
     def said(name: str) -> int:
@@ -130,7 +131,7 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int, colour: Colour) -> np.
     """Returns a decoded frame as RGB in BT.709, uint8 [height, width, 3]. Transparent parts become
     white.
 
-    colour says how the frame is coded (`colour_of`).
+    `colour`, the result of `colour_of`, says how the frame is coded.
     """
     hdr = colour.transfer in (PQ, HLG)
     convert = hdr or (colour.primaries in PRIMARIES and colour.primaries != BT709)
@@ -157,7 +158,9 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int, colour: Colour) -> np.
 
 
 def _finish(pixels: np.ndarray, colour: Colour, convert: bool) -> np.ndarray:
-    """Converts some rows of RGB or RGBA, 8 or 16 bits, to uint8 RGB."""
+    """Converts rows of RGB or RGBA, 8 or 16 bits, to uint8 RGB. `convert` is True for colours that
+    are not those of SDR in BT.709.
+    """
     rgb = pixels[..., :3]
     if convert:
         light = _light(colour.transfer)[rgb]
@@ -178,7 +181,7 @@ def _finish(pixels: np.ndarray, colour: Colour, convert: bool) -> np.ndarray:
 
 
 def tone_curve(m: np.ndarray) -> np.ndarray:
-    """Compresses the highlights of HDR light to SDR, elementwise.
+    """Compresses the highlights of HDR light to SDR, elementwise: y(m) of equation (2).
 
     m is light in units of diffuse white, 0 or more; the result is in [0, 1), and equals m up to
     KNEE.
@@ -190,8 +193,8 @@ def tone_curve(m: np.ndarray) -> np.ndarray:
 def _light(transfer: int) -> np.ndarray:
     """Returns the light of each code of 16 bits, float32 [65536].
 
-    For PQ in units of diffuse white, for HLG that of the scene in [0, 1], otherwise that of an SDR
-    display.
+    The unit is diffuse white for PQ; for HLG the peak of the scene, before the system gamma; for
+    SDR the peak of the display.
     """
     code = np.arange(65536) / 65535.0
     if transfer == PQ:
@@ -210,7 +213,7 @@ def _light(transfer: int) -> np.ndarray:
 def to_bt709(number: int) -> np.ndarray:
     """Returns the matrix from linear RGB of other primaries to that of BT.709, float32 [3, 3].
 
-    number is that of the primaries in ITU-T H.273. White stays white.
+    `number` is that of the primaries in ITU-T H.273, a key of PRIMARIES. White stays white.
     """
     return (np.linalg.inv(_to_xyz(BT709)) @ _to_xyz(number)).astype(np.float32)
 

@@ -22,10 +22,11 @@ class Media:
         samples: float32 [S, channels] in [-1, 1] from the same start; None without an audio track.
         sample_rate: samples per second.
         seconds: duration of the window.
-        notes: irregularities of the file.
-        file_size: (width, height) in the file; `frames` may be smaller. Default None: as `frames`.
+        notes: lines of text on irregularities of the file. Default (): none.
+        file_size: (width, height) of the frames in the file, before turning and scaling. Default
+            None: those of `frames`.
         channels: names of the channels of `samples`, such as "FL" and "LFE". Default (): unknown.
-        frame_rate: frames per second of the file. Default None: that of `times`.
+        frame_rate: frames per second of the file. Default None: the mean rate of `times`.
     """
 
     frames: np.ndarray

@@ -13,9 +13,9 @@ from av.error import FFmpegError
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 
-# A pixel outside these proportions is damage in a header.
+# Pixel aspect ratios (width / height) outside this range are taken for damage in a header.
 FLATTEST, TALLEST = 0.1, 10.0
-# Fields of a frame, in codec_context.field_order: top or bottom first, coded or shown.
+# Values of codec_context.field_order for interlaced video: top or bottom field first.
 INTERLACED_ORDERS = (2, 3, 4, 5)
 # Codecs whose decoders say of each frame whether it is interlaced.
 MARKS_FRAMES = ("h264", "hevc", "mpeg2video", "mpeg4", "vc1", "wmv3", "prores", "dvvideo")
@@ -29,15 +29,14 @@ def frame_second(frame: Any) -> float | None:
 
 
 def deinterlaced(frames: Iterable[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
-    """Yields the frames; of an interlaced frame, the rows of its first field, with the others
-    interpolated.
+    """Yields the frames; an interlaced one as its first field, with the missing rows interpolated.
 
     Adds a note to `notes` at the first interlaced frame.
 
     Args:
         frames: decoded frames in order.
         stream: their video stream.
-        notes: irregularities of the file, a list to add to.
+        notes: list to which irregularities of the file are added.
     """
     unmarked = (
         stream.codec_context.field_order in INTERLACED_ORDERS
@@ -76,7 +75,9 @@ def _graph(frame: Any, deinterlace: str) -> Graph:
 
 
 def _push(graph: Graph, frame: Any) -> Iterator[Any]:
-    """Yields what a graph has ready after `frame`, or, after None, all that it still holds."""
+    """Yields the frames that a graph has ready after `frame`; after None all that it still
+    holds.
+    """
     graph.push(frame)
     while True:
         try:
@@ -89,7 +90,7 @@ class Geometry:
     """The size and orientation in which the frames of a stream are shown.
 
     Attributes:
-        notes: what the file says about them that is not applied.
+        notes: lines of text on what the file states about them but is not applied.
     """
 
     def __init__(self, stream: Any):
@@ -102,8 +103,8 @@ class Geometry:
         self._flips = (False, False, False)
 
     def shown(self, frame: Any, short_side: int | None) -> tuple[int, int]:
-        """Returns the (width, height) to decode a frame to, before it is turned, with square
-        pixels and the shorter side at most `short_side`.
+        """Returns the (width, height) in square pixels to which a frame is decoded, before it is
+        turned. The shorter side is at most `short_side`; None: no limit.
         """
         width, height = frame.width * self._aspect, float(frame.height)
         if width > 1 << 15:
@@ -116,8 +117,8 @@ class Geometry:
 
         Phones store portrait video as landscape frames with such a matrix.
         """
-        # The side data of a frame keep it alive until the garbage collector runs, so they are not
-        # read for each.
+        # Reading the side data of a frame keeps the frame in memory until the garbage collector
+        # runs, so they are read only when the rotation changes.
         if frame.rotation != self._rotation:
             self._rotation, self._flips = frame.rotation, self._read_matrix(frame)
         transposed, left_right, upside_down = self._flips
@@ -154,7 +155,7 @@ def frames_from(
         container: the file, just opened.
         stream: the video stream.
         start: seconds from time 0 of the file.
-        notes: irregularities of the file, a list to add to.
+        notes: list to which irregularities of the file are added.
 
     Returns:
         Time 0 of the file on the file's clock in seconds, and an iterator of
@@ -198,8 +199,8 @@ def frame_step(stream: Any) -> float:
 def _timed(
     first: Any, frames: Iterable[Any], stream: Any, origin: float, notes: list[str]
 ) -> Iterator[tuple[float, Any]]:
-    """Yields (seconds from `origin`, frame). A frame without a time follows the one before by the
-    usual step; a time that runs backwards is that of the frame before.
+    """Yields (seconds from `origin`, frame). A frame without a time gets the time of the one before
+    plus the usual step; one whose time runs backwards gets the time of the frame before.
     """
     step, before = frame_step(stream), None
     frame, rest = first, iter(frames)

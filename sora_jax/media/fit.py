@@ -29,7 +29,7 @@ def fit_sound(
     Args:
         samples: [S, channels] or [S].
         rate: samples per second of `samples`.
-        num_samples: length of the result, reached by cutting or by padding with silence.
+        num_samples: number of samples of the result, reached by cutting or padding with silence.
         channels: names of the channels, such as "FL" and "LFE". Default (): those that a file with
             their number usually has.
     Returns:
@@ -37,7 +37,7 @@ def fit_sound(
     """
     samples = np.asarray(samples, np.float32)
     seconds, wanted = len(samples) / rate, num_samples / SAMPLE_RATE
-    # What is cut anyway need not be resampled. A tenth of a second keeps the filter's tail.
+    # Only what is kept is resampled, and 0.1 s more for the tail of the filter.
     samples = samples[: math.ceil((wanted + 0.1) * rate)]
     samples, notes = mixing.finite(samples)
     if samples.ndim == 2:
@@ -64,13 +64,13 @@ def fit_frames(
 ) -> tuple[np.ndarray, list[str]]:
     """Returns the first `count` frames of a file at the rate and in the size of a format.
 
-    Each is the frame on screen at its time, cropped around its centre to the format's proportions,
-    or letterboxed, and resized with an antialiasing filter. The last frame of the file stays on
-    screen after its end.
+    Frame j is the frame of the file that is on screen at its midpoint (j + 1/2) / fps, cropped
+    around its centre to the format's proportions, or letterboxed, and resized with an antialiasing
+    filter. The last frame of the file stays on screen after its end.
 
     Args:
         media: the decoded file.
-        format: its rate and sides count.
+        format: the format whose rate and sides are used.
         count: number of frames.
         letterbox: whether frames are kept whole, centred between black bars. Default False: they
             are cropped.
@@ -89,7 +89,7 @@ def fit_frames(
     sides = format.height, format.width
     if media.frames.shape[1:3] != sides:
         width, height = media.file_size or media.frames.shape[2:0:-1]
-        # As decoded, pixels are square. A crop is named by the file's own proportions.
+        # Decoded pixels are square. The note on a crop states the file's own width and height.
         shape = media.frames.shape[1:3] if letterbox else (height, width)
         notes.append(f"frames of {width} x {height} {resizing(shape, sides, letterbox)}")
     unique, back = np.unique(picked, return_inverse=True)
@@ -109,6 +109,8 @@ def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
         format: the format of the clip.
         letterbox: whether frames are kept whole, centred between black bars. Default False: they
             are cropped.
+    Raises:
+        UserError: an argument has another type.
     """
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
@@ -138,8 +140,8 @@ def read_fitted(
 ) -> Clip:
     """Reads a clip of `format` from second `start` of a file on.
 
-    The same as `fit_clip` of a window of `read_video`, but only the frames of the clip are
-    converted and kept, so a large file needs little memory.
+    The result is that of `fit_clip` on a window of `read_video`, but only the frames of the clip
+    are converted and kept, so a large file needs little memory.
 
     Args:
         path: the file.
@@ -147,11 +149,11 @@ def read_fitted(
         start: where the clip begins in seconds. Default 0.
         whole: whether the file must last as long as the clip. Default False: its last frame fills
             the rest.
-        letterbox: as in `fit_clip`. Default False.
+        letterbox: whether frames are kept whole, between black bars. Default False: cropped.
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
-        EndOfFile: `start` is past the end of the file, or `whole` and the clip is. A subclass of
-            UserError.
+        EndOfFile: `start` is past the end of the file, or with `whole` the end of the clip is. A
+            subclass of UserError.
     """
     short_side = 2 * max(format.height, format.width)
     media = read_window(path, start, format.seconds, short_side, format.frame_times())

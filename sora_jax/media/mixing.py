@@ -3,9 +3,9 @@
 The weights are those of ITU-R BS.775 for a mix to one channel, times 0.7071, so that a centre keeps
 its level whether a film has two channels or six:
 
-    left, right 0.5   centre 0.7071   every surround 0.3536   LFE 0                              (1)
+    left, right 0.5   centre 0.7071   every surround 0.3536   LFE (low frequencies) 0            (1)
 
-Tracks without positions, such as those of a recorder, have equal weights that sum to 1.
+Channels without positions, such as those of a recorder, have equal weights that sum to 1.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ LEFT_AND_RIGHT = ("FL", "FR", "FLC", "FRC", "DL", "DR", "WL", "WR")
 LOW_FREQUENCY = ("LFE", "LFE2")
 POSITIONS = (*CENTRE, *LEFT_AND_RIGHT, *LOW_FREQUENCY, "BL", "BR", "BC", "SL", "SR")
 SIDE = ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR")
-# Channels of a file that does not name them, by their number.
+# Assumed names of the channels of a file that does not name them, by the number of channels.
 ASSUMED = {1: ("FC",), 2: SIDE[:2], 5: ("FL", "FR", "FC", "BL", "BR"), 6: SIDE[:6]} | {
     7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
     8: SIDE,
 }
-# A mix below this share of the level of unrelated channels has cancelled out: -10 dB.
+# A mix has cancelled out if its rms is below this fraction (-10 dB) of that of unrelated channels.
 CANCELLED = 0.3
 
 
@@ -30,7 +30,8 @@ def weights(channels: Sequence[str], count: int) -> np.ndarray:
     """Returns the weight of each channel in a mix to one, by ITU-R BS.775, float32 [count].
 
     Args:
-        channels: their names; () for those that a file of `count` channels usually has.
+        channels: their names, such as "FL"; () for those that a file of `count` channels usually
+            has. Names without a known position give equal weights.
         count: the number of channels.
     """
     names = channels or ASSUMED.get(count, ())
@@ -59,7 +60,7 @@ def mix(samples: np.ndarray, channels: Sequence[str] = ()) -> tuple[np.ndarray, 
             has.
 
     Returns:
-        The mix, float32 [S], which may exceed 1, and notes.
+        The mix, float32 [S], which may exceed 1, and notes on what was done.
     """
     count = samples.shape[1]
     if count == 1:
@@ -98,8 +99,8 @@ def finite(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def within_range(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Returns samples [S] in [-1, 1], and notes on the change.
 
-    Samples that clearly exceed 1 are lowered together; those that hardly do are clipped. A decoder
-    may overshoot 1 by a few per cent, which is not audible where it is clipped.
+    If their peak is above 1.06 (0.5 dB), all samples are scaled down. A smaller excess is clipped:
+    decoders overshoot 1 by a few per cent, and clipping that is not audible.
     """
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1.06:  # 0.5 dB

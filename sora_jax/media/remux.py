@@ -1,8 +1,8 @@
 """Writes a video file with new audio: the packets of its picture are copied, not encoded again.
 
-The new file has the container of the old one if that is mp4, mov, mkv or webm, else mkv. Timestamps
-stay as they are there, and with them a variable frame rate, an edit list, and a picture that begins
-later than 0. The audio, aac or (in webm) opus, begins with the picture. Rotation, pixel shape,
+The new file has the container of the old one if that is mp4, mov, mkv or webm, else mkv. These four
+keep their timestamps, and so a variable frame rate, an edit list, and a picture that begins later
+than 0. The audio, aac or (in webm) opus, begins with the picture. Rotation, pixel shape,
 colour and the file's own metadata are kept. Its own audio, subtitles, chapters, pictures and data
 are left out.
 """
@@ -32,13 +32,13 @@ from sora_jax.mp4 import AAC_BITS_PER_SECOND, AAC_BLOCK, add_stream, unreadable
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 SUFFIXES = tuple(MUXERS)
-# Keys of metadata that say how a file was written.
+# Keys of metadata on how the old file was written, which are not kept.
 OF_THE_WRITER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 TRIAL_PACKETS = 8  # copied to find out whether a container takes a picture
 
 
 class NotCopied(Exception):
-    """The reason why the picture of a file cannot be copied."""
+    """Raised if the picture of a file cannot be copied. Its text is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Plan:
     """How a file is written with new audio.
 
     Attributes:
-        suffix: of the new file, such as ".mkv".
-        notes: what of the file the new one does not keep.
+        suffix: suffix of the new file, such as ".mkv".
+        notes: lines of text on what the new file does not keep of the old one.
     """
 
     suffix: str
@@ -91,13 +91,14 @@ def write(
     """Writes a file with the picture of another one and new audio, atomically.
 
     Args:
-        path: the new file; its suffix is that of the file's `plan`.
+        path: the new file, with the suffix that `plan(source)` gives.
         source: the file whose picture is copied.
         samples: the audio, float [S] at 16 kHz. It begins with the picture.
-        metadata: saved as one JSON object in the comment, as by `mp4.write_mp4`; a comment of the
-            file's own becomes its "comment". The file's other metadata are kept.
+        metadata: JSON values, saved as one object in the comment of the new file, as by
+            `mp4.write_mp4`. A comment of `source` becomes the entry "comment" of that object; its
+            other metadata are kept.
     Raises:
-        UserError: a file cannot be read or written, or both are one.
+        UserError: a file cannot be read or written, or both paths are the same file.
     """
     if os.path.exists(path) and os.path.samefile(path, source):
         raise UserError(f"{path} is the given video itself; choose another path")
@@ -117,7 +118,9 @@ def write(
 
 
 def _suffix(source: InputContainer, own: str) -> str | None:
-    """Returns the suffix of the container of an open file, None if it is no container to write."""
+    """Returns the suffix of a new file in the container of an open one, whose suffix is `own`; None
+    if such containers are not written.
+    """
     if "matroska" in source.format.name:
         return own if own in (".mkv", ".webm") else ".mkv"
     if "mp4" in source.format.name:
@@ -148,15 +151,16 @@ def _left_out(source: InputContainer) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Picture:
-    """The picture of a file.
+    """Where the picture of a file begins and ends.
 
-    An edit list can hide frames. Those before the start stay hidden in a copy, and those after the
-    end are left out, unless others are decoded from them.
+    An edit list can hide frames. Hidden frames before the start stay hidden in a copy. Those after
+    the end are left out, except the ones that are stored before a frame that is shown; these become
+    visible in the copy.
 
     Attributes:
         origin: when its first frame appears, in seconds on the file's clock.
         packets: number of packets to copy: up to the last that is shown.
-        hidden: number of hidden ones among them that lie after the end.
+        hidden: number of copied packets that the edit list hides after the end.
     """
 
     origin: Fraction
@@ -183,7 +187,11 @@ def _picture(path: str | os.PathLike) -> _Picture:
 
 
 def _shown(source: InputContainer, stream: Any) -> tuple[int, int]:
-    """Returns `packets` and `hidden` of the `_Picture` of an open file."""
+    """Returns `packets` and `hidden` of the `_Picture` of an open file.
+
+    Raises:
+        NotCopied: an edit list cuts out a part in the middle.
+    """
     hidden: list[tuple[int, int]] = []  # (number of the packet, time)
     last, start, end = 0, math.inf, -math.inf
     for number, packet in enumerate(source.demux(stream)):
@@ -210,12 +218,12 @@ def _mux(
     """Writes the picture of a file and audio to `path`.
 
     Args:
-        source_path: the file.
-        start: its picture.
+        source_path: the file whose picture is copied.
+        start: where its picture begins, and how many packets are copied.
         path: the new file.
         samples: the audio, float [S] at 16 kHz.
-        metadata: for the comment.
-        suffix: names the container. Default "": that of `path`.
+        metadata: JSON values for the comment.
+        suffix: the suffix that names the container. Default "": that of `path`.
     Returns:
         The keys of the file's metadata that the container does not keep.
     """
@@ -257,18 +265,18 @@ def _mux(
 
 
 def _reading(path: str | os.PathLike) -> dict[str, str]:
-    """Returns options to open a file with. Packets of avi have no time of display, so ffmpeg makes
-    them.
+    """Returns the options with which a file is opened. Packets of avi have no time of display, so
+    ffmpeg is asked to compute it.
     """
     with av.open(str(path)) as source:
         return {"fflags": "+genpts"} if source.format.name == "avi" else {}
 
 
 class _Sound:
-    """Encodes audio bit by bit, in step with the picture.
+    """Encodes audio block by block, in step with the picture, into an open file.
 
     Attributes:
-        start: when it begins, in seconds.
+        start: when the audio begins, in seconds on the new file's clock. Default 0.
     """
 
     def __init__(self, target: Any, codec: str, samples: np.ndarray):
@@ -280,7 +288,9 @@ class _Sound:
         self._samples, self._done, self._ended = samples.reshape(1, -1), 0, False
 
     def until(self, second: Fraction | float) -> None:
-        """Encodes the audio up to a time on the file's clock; infinity ends it."""
+        """Encodes the audio up to a time in seconds on the new file's clock; infinity encodes the
+        rest and ends the stream.
+        """
         while not self._ended and self.start + Fraction(self._done, SAMPLE_RATE) <= second:
             for packet in self._next():
                 self._target.mux(packet)

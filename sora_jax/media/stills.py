@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from sora_jax.errors import UserError
 
-# Modes of one channel with more than 8 bits. Pillow converts them to RGB by clipping at 255.
+# Modes of one channel with more than 8 bits, which Pillow would clip at 255 on conversion to RGB.
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 SAME_PICTURE = ("MPO",)  # formats whose further images are views or previews of the first
 
@@ -22,8 +22,8 @@ def fit_frame(image: np.ndarray, height: int, width: int, letterbox: bool = Fals
 
     Args:
         image: the image.
-        height: of the result in pixels.
-        width: of the result in pixels.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
         letterbox: whether to keep the whole image. Default False.
     """
     if image.shape[:2] == (height, width):
@@ -44,14 +44,16 @@ def fit_frame(image: np.ndarray, height: int, width: int, letterbox: bool = Fals
 
 
 def inner_sides(sides: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """Returns the (height, width) of an image with `sides` that is letterboxed into `target`."""
+    """Returns the (height, width) that an image with `sides` has within the frame `target` after
+    letterboxing.
+    """
     scale = min(target[0] / sides[0], target[1] / sides[1])
     return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
 
 
 def resizing(sides: tuple[int, int], target: tuple[int, int], letterbox: bool = False) -> str:
-    """Returns a line of text on how `fit_frame` converts frames with `sides` (height, width) to
-    `target`.
+    """Returns the text of a note on how `fit_frame` converts frames with `sides` to `target`, both
+    (height, width); "resized to 64 x 64" has the width first.
     """
     (height, width), (rows, columns) = sides, target
     if letterbox and inner_sides(sides, target) != target:
@@ -64,11 +66,11 @@ def resizing(sides: tuple[int, int], target: tuple[int, int], letterbox: bool = 
 def read_image(
     path: str | os.PathLike, size: int | tuple[int, int]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Reads the centre of a still image, as sRGB.
+    """Reads a still image as sRGB, cropped around its centre to the proportions of `size`.
 
-    Greyscale of 16 bits is scaled from 0 .. 65,535 to 0 .. 1. Other deep images (float, 32 bits)
-    with values outside [0, 1] are scaled from the range of their values. Colour profiles are
-    applied. Transparent parts become white.
+    Greyscale of 16 bits is scaled from 0 .. 65,535 to 0 .. 1. Images of 32-bit integers, and float
+    images with values outside [0, 1], are scaled from the range of their values. Colour profiles
+    are applied. Transparent parts become white.
 
     Args:
         path: the file.

@@ -9,15 +9,15 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 
-# Widths times heights beyond this are taken for damage: 8K has 33 million pixels.
+# Frames of more pixels are refused: 8K has 33 million.
 MOST_PIXELS = 1 << 27
 
 
 def choose_video(container: InputContainer) -> tuple[Any, list[str]]:
     """Returns the video stream of a file to read, and notes on the choice.
 
-    It is the first of the streams that the file marks as default, or else its first. A cover image
-    is no video. The stream is None if the file has no other.
+    It is the first of the streams that the file marks as default, or else its first. Cover images
+    are not read as video. The stream is None if the file has no video.
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [s for s in container.streams.video if not s.disposition & covers]
@@ -29,8 +29,8 @@ def choose_video(container: InputContainer) -> tuple[Any, list[str]]:
 
 
 def choose_audio(container: InputContainer) -> tuple[Any, list[str]]:
-    """Returns the audio stream of a file to read, chosen like the video stream, and notes on the
-    choice.
+    """Returns the audio stream of a file to read, the first that is marked as default or else its
+    first (None if there is none), and notes on the choice.
     """
     return _choose(container.streams.audio, "audio tracks")
 
@@ -50,9 +50,8 @@ def _choose(streams: Sequence[Any], noun: str) -> tuple[Any, list[str]]:
 
 
 def set_threads(stream: Any) -> None:
-    """Limits the threads of the decoder of a stream.
-
-    Each thread keeps frames: 12 MB and more of 4K video.
+    """Limits the threads of the decoder of a video stream, because each thread keeps frames in
+    memory: 12 MB and more for 4K.
     """
     context = stream.codec_context
     large = context.width * context.height > 2048 * 1152
@@ -61,11 +60,10 @@ def set_threads(stream: Any) -> None:
 
 
 def stated_seconds(container: InputContainer, stream: Any) -> tuple[float | None, bool]:
-    """Returns the length in seconds that a file's header states, and whether it is that of `stream`
-    itself.
+    """Returns the length in seconds that a file's header states (None if it states none), and True
+    if it is that of `stream` itself, False if it is that of the whole file.
 
-    Matroska and webm state the length of the file alone. The length is None if the header states
-    none.
+    Matroska and webm state only the length of the whole file.
     """
     if stream.duration:
         return float(stream.duration * stream.time_base), True
@@ -86,14 +84,14 @@ def last_second(path: str | os.PathLike) -> float:
                 if stamp is not None and packet.time_base:
                     end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
     except (OSError, FFmpegError):
-        pass  # the end is where it can no longer be read
+        pass  # a file that was cut ends where it can no longer be read
     return end
 
 
 def missing_bytes(path: str | os.PathLike) -> int:
-    """Returns how many bytes a RIFF file (avi, wav) lacks of the length in its header.
+    """Returns by how many bytes a RIFF file (avi, wav) is shorter than its header states.
 
-    ffmpeg corrects the length of a cut avi by its bytes, so its stated seconds tell nothing.
+    ffmpeg derives the seconds of a cut avi from its bytes, so they do not show that it was cut.
     """
     with open(path, "rb") as file:
         head = file.read(8)

@@ -36,8 +36,8 @@ def read_video(
         seconds: duration of the window. Default None: to the end of the file.
         short_side: maximum length in pixels of the shorter side. Larger frames are downscaled while
             decoding, so that a long or large file fits in memory. Default None: the frames keep
-            their size, unless they would need more than 384 MiB; then they are reduced to fit, and
-            a note says so.
+            their size, unless they would need more than MOST_BYTES, 384 MiB; then they are reduced
+            to fit, and a note says so.
     Returns:
         The decoded `Media`.
     Raises:
@@ -67,9 +67,12 @@ def read_window(
         path: the file.
         start: start of the window in seconds.
         seconds: duration of the window. None: to the end of the file.
-        short_side: maximum length in pixels of the shorter side; None as in `read_video`.
+        short_side: maximum length in pixels of the shorter side; None: the size of the file, or
+            what fits in MOST_BYTES.
         moments: times in seconds from `start`, ascending, [n]. Default None: all frames.
         with_audio: False leaves the audio out. Default True.
+    Raises:
+        UserError, EndOfFile: as in `read_video`.
     """
     try:
         with av.open(str(path)) as container:
@@ -131,14 +134,16 @@ def _check_stream(stream: Any, container: Any, path: str | os.PathLike) -> None:
 
 
 class _Window:
-    """The frames of a window while they are decoded.
+    """The frames of a window while they are decoded. Time 0 is when the file's first frame appears.
 
     Attributes:
-        frames: uint8 [H, W, 3] each.
-        times: the time at which each appears, in seconds from time 0 of the file.
-        origin: time 0 on the file's own clock.
+        frames: the frames that are kept, a `_Stack`.
+        times: the time at which each of them appears, in seconds from time 0.
+        notes: lines of text on irregularities of the file.
+        geometry: how the frames are turned and scaled.
+        origin: time 0 on the file's own clock, in seconds.
         first, last: when the first and the last frame of the window appear, in seconds from time 0.
-        end: where the window ends, or the file if that is earlier.
+        end: where the window ends, or the file if that is earlier, in seconds from time 0.
         num_frames: the number of frames of the window, kept or not.
     """
 
@@ -240,10 +245,13 @@ class _Window:
             self.frames.halve()
 
     def _needed(self, time: float, until: float) -> bool:
-        """Whether one of the moments falls on a frame: equation (1)."""
+        """True if a frame from `time` to `until` is on screen at one of the moments: equation (1)
+        of `sora_jax.media`.
+        """
         if self.moments is None:
             return True
-        # The first frame also stands for the moments before it, and the last for those after it.
+        # The first frame is also used for moments before it. `_keep` is given an infinite `until`
+        # for the last frame of the file, which is used for moments after it.
         low = 0
         if self.num_frames > 1:
             low = np.searchsorted(self.moments, time - self.start - 1e-6)
@@ -311,10 +319,10 @@ class _Window:
 class _Stack:
     """A growing array of frames in the size of the first.
 
-    A list that is stacked at the end would hold every frame twice.
+    It is used because stacking a list at the end would hold every frame twice.
 
     Attributes:
-        expected: the likely number of frames. Memory is committed only when it is written.
+        expected: the likely number of frames, for which address space is reserved. Default 1.
     """
 
     def __init__(self) -> None:

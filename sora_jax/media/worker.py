@@ -1,7 +1,7 @@
 """Reads files in a child process, because a decoder may crash or hang on a damaged file.
 
 `Worker` runs one function after another in one child, which is started again after a crash. The
-child limits its own memory and time, so it ends even if its parent was killed.
+child limits its own memory and time, so a call ends even if its parent was killed.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 from sora_jax.errors import UserError
 
 Result = TypeVar("Result")
-SECONDS = 300  # for one call
-BYTES = 4 << 30  # of private memory
+SECONDS = 300  # limit of one call
+BYTES = 4 << 30  # limit of the child's private memory
 REMEDY = "encode the file again, or use another"
-# The parent's folders of modules, not its main module: a script without a `__main__` guard would
-# run again in the child.
+# The child gets the parent's sys.path, but does not import its main module: a script without a
+# `__main__` guard would run again.
 START = "from sora_jax.media.worker import serve; serve()"
 
 
@@ -29,7 +29,9 @@ class Worker:
     """A child process that runs functions. Use it in a `with` statement, or call `close`."""
 
     def __init__(self, seconds: int = SECONDS):
-        """seconds: the time after which a call is given up."""
+        """Makes a worker whose child starts with the first call. A call that takes longer than
+        `seconds` (default SECONDS) raises UserError.
+        """
         self.seconds = seconds
         self._process: subprocess.Popen | None = None
 
@@ -72,7 +74,7 @@ class Worker:
         )
 
     def _died(self) -> str:
-        """Returns why the child has ended."""
+        """Closes the child, and returns why it had ended, as text for a message."""
         status = self.close()
         if status == -signal.SIGALRM:
             return f"its decoder took longer than {self.seconds} s; {REMEDY}"
@@ -81,7 +83,7 @@ class Worker:
         return f"its decoder ended with status {status}; {REMEDY}"
 
     def close(self) -> int:
-        """Ends the child process, if one runs; returns its exit status."""
+        """Ends the child process, if one runs; returns its exit status, 0 if none runs."""
         process, self._process = self._process, None
         if process is None:
             return 0

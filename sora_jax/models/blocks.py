@@ -1,6 +1,6 @@
 """The parts of STDiT: blocks, the exchange between the streams, and the output layer.
 
-Numbers of equations are those of `st_dit`.
+The equations are in the docstring of `st_dit`.
 """
 
 import functools
@@ -25,9 +25,12 @@ from sora_jax.nn.norm import rms_norm
 
 class VideoBlock(nnx.Module):
     """A video block of STDiT: modulated self-attention with a pattern, cross-attention to text,
-    MLP.
+    MLP. Tokens v [B, T, S, D] -> same.
 
-    A spatial block has the cross-attention, a temporal block does not. v [B, T, S, D] -> same.
+    Args:
+        config: the sizes.
+        rngs: random keys of the initial values.
+        text: whether the block has the cross-attention; False for a temporal block.
     """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
@@ -53,12 +56,13 @@ class VideoBlock(nnx.Module):
 
         Args:
             v: video tokens [B, T, S, D].
-            m: modulation [B, T, 6 D], of `LevelEmbedding`.
-            phi, over: rotation angles and function of an attention pattern.
-            text: features [B, L + 1, Dt]; None for a temporal block.
+            m: modulation [B, T, 6 D], from `LevelEmbedding`.
+            phi, over: rotation angles and function of an attention pattern
+                (`attention_patterns`).
+            text: features of the prompt [B, L + 1, Dt]; None for a temporal block.
             text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
                 for padding.
-            sharding: of the queries, keys and values of v on a mesh. Default None.
+            sharding: the sharding of the queries, keys and values of v on a mesh. Default None.
         Returns:
             Video tokens like v.
         """
@@ -99,8 +103,8 @@ class AudioBlock(nnx.Module):
         self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
 
     def rows(self, m: Float[Array, "B N rows"], dtype: DTypeLike) -> list[Float[Array, "B N Da"]]:
-        """Returns the modulation m [B, N, 6 Da] plus the block's table as six arrays [B, N, Da] in
-        `dtype`: shift, scale and gate of attention, then of the MLP.
+        """Returns the modulation of this block, m [B, N, 6 Da] plus the block's table, as six
+        arrays [B, N, Da] in `dtype`: shift, scale and gate of attention, then of the MLP.
         """
         return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
 
@@ -117,11 +121,12 @@ class AudioBlock(nnx.Module):
 
         Args:
             a: audio tokens [B, N, Da].
-            m: modulation [B, N, 6 Da].
+            m: modulation [B, N, 6 Da], from `LevelEmbedding`.
             phi: rotation angles of the times [N, d/2].
-            text: features [B, L + 1, Dt].
-            text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
-            sharding: of the queries, keys and values of a on a mesh. Default None.
+            text: features of the prompt [B, L + 1, Dt].
+            text_mask: bool [B, L + 1], or [B, N, L + 1] where latents read different words; False
+                for padding.
+            sharding: the sharding of the queries, keys and values of a on a mesh. Default None.
         Returns:
             Audio tokens like a.
         """
@@ -141,11 +146,12 @@ class AudioBlock(nnx.Module):
 
 
 class Exchange(nnx.Module):
-    """Cross-attention between video and audio in both directions, with rotary positions in seconds;
-    with `config.memory` also from the video to the pooled tokens of its own frames. Directions that
-    `config.exchange` leaves out have no parameters.
+    """The exchange between video and audio: cross-attention in both directions, with rotary
+    positions in seconds.
 
-    v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
+    With `config.memory` the video also attends to the pooled tokens of its own frames. A direction
+    that `config.exchange` leaves out has no parameters. v [B, T, S, D] and a [B, N, Da] -> same
+    shapes. Learned gates start at zero.
     """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
@@ -176,10 +182,11 @@ class Exchange(nnx.Module):
             v: video tokens [B, T, S, D].
             a: audio tokens [B, N, Da].
             phi: rotation angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
-            couple: factor of the exchange [B, 1, 1]; 0 turns it off.
-            visible: bool [B, T], the frames that the audio attends to. Default None: all.
+            couple: factor of the exchange [B, 1, 1]; 0 turns it off. It does not scale `memory`.
+            visible: bool [B, T], False for padding frames, whose pooled tokens nobody attends to.
+                Default None: all frames are visible.
         Returns:
-            v and a with what each read from the other.
+            (v, a), each with the gated result of its cross-attention added.
         """
         B, T, S, D = v.shape
         v_in, a_in, couple = rms_norm(v), rms_norm(a), couple.astype(v.dtype)
@@ -216,6 +223,11 @@ class Head(nnx.Module):
     """The output layer: modulation by the level embedding, then a linear layer that starts at zero.
 
     Tokens [B, T, ..., D] -> float32 [B, T, ..., features].
+
+    Args:
+        width: D.
+        features: numbers that a token predicts.
+        rngs: random keys of the initial values.
     """
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs):

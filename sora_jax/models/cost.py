@@ -52,11 +52,11 @@ class Cost:
 
     Attributes:
         parameters: number of parameters by part of PARTS.
-        tokens: number of tokens of one clip by stream.
+        tokens: number of tokens of one clip, {"video", "audio", "text"}.
         forward: FLOPs of one evaluation of the network.
-        step: FLOPs of loss and gradient, without recomputation.
+        step: FLOPs of the loss and its gradient, without recomputation.
         recomputed: FLOPs that rematerialisation adds to a step.
-        activations: bytes kept for the backward pass.
+        activations: bytes of activations kept for the backward pass.
         optimizer: FLOPs of one update; None without an optimizer.
         optimizer_state: bytes of moments, moving average and gradient sums; None without an
             optimizer.
@@ -82,16 +82,14 @@ def measure(
     """Returns the cost of a model in a format: parameters, tokens, FLOPs and bytes.
 
     They are counted by tracing: nothing is allocated or computed. Kernels are switched off, because
-    they do not declare their products.
+    the matrix products inside them cannot be counted.
 
     Args:
-        config: the model.
+        config: the configuration of the model.
         format: format of the clips.
         batch_size: clips per batch.
         text_length: words per prompt.
-        optimizer: also counted if given. Default None.
-    Raises:
-        ValueError: the patch does not divide the latents of the format.
+        optimizer: if given, its FLOPs and its state are counted too. Default None.
     """
     with target.assume(target.CPU):
         return _measure(config, format, batch_size, text_length, optimizer)
@@ -221,9 +219,9 @@ def report(
 
 
 def quantity(x: float, unit: str = "") -> str:
-    """Returns a number as text, up to three digits and a decimal prefix: 3967040 -> "3.97 M".
+    """Returns a number as text with three digits and a decimal prefix: 3967040 -> "3.97 M".
 
-    Negative numbers get no prefix. unit is appended, such as "B". Default "": none.
+    Negative numbers get no prefix. `unit`, such as "B", is appended. Default "": none.
     """
     prefixes = ["", "k", "M", "G", "T", "P", "E"]
     power = 0

@@ -6,8 +6,7 @@
 from sora_jax.models.st_dit import STDiTConfig
 
 PRESETS = {
-    # For two CPU cores: at most 4M parameters, chosen by the time of a training step (see
-    # `experiments.describe`).
+    # For two CPU cores: at most 4M parameters, chosen by the time of a training step.
     "nano": STDiTConfig(
         depth=3,
         width=192,

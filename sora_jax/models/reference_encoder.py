@@ -4,9 +4,11 @@
     t_voice = W_a z_voice + W_t time + e_slot                                                    (2)
     word <- word + e_slot                           where the word is the name of the character  (3)
 
-z are latents of the tokenizers. A slot is the place of a character in the cast of a clip, so a
-name is bound to what its references show by e_slot alone, and never by its letters. Every latent
-of a clip attends to the tokens of all characters, as to words of all shots.
+z are latents of the tokenizers, `place` and `time` Fourier features of a token's place in the still
+and of its time in the voice sample, W learned matrices and e learned embeddings: e_view of the
+still's index, e_slot of the character's slot. A slot is the index of a character in the cast of a
+clip. So a name in the prompt is bound to its references by e_slot alone, and not by its letters.
+Every latent of a clip attends to the tokens of all characters, as to words of all shots.
 """
 
 from collections.abc import Mapping
@@ -28,10 +30,12 @@ VIEWS = 4  # stills of a character
 class ReferenceEncoder(nnx.Module):
     """The network of references: latents [B, R, ...] of R characters to tokens [B, R M, Dt].
 
+    M is the number of tokens of a character: those of VIEWS stills and of a voice sample.
+
     Args:
         slots: the largest number of characters of a clip, R.
-        width: of a token, Dt: that of the text encoder.
-        channels: of the latents, by modality.
+        width: width of a token, Dt, equal to that of the text encoder.
+        channels: channels of the latents by modality, {"video": C, "audio": Ca}.
         patch: side of a token of a still in sites of the latent.
         rngs: random keys of the initial values.
         dtype: dtype of the tokens. Default float32.
@@ -61,15 +65,16 @@ class ReferenceEncoder(nnx.Module):
         mask: Bool[Array, "B words"],
         text: Mapping[str, Any],
     ) -> tuple[Float[Array, "B tokens Dt"], Bool[Array, "B tokens"]]:
-        """Returns words with names, and the tokens of references behind them.
+        """Marks the names among the words, and appends the tokens of references.
 
         Args:
             words: features of the pooled prompt, which is first, and of L words, [B, L + 1, Dt].
             mask: bool [B, L + 1], False for padding.
-            text: "slots", the slot of each word from 1, 0 for a word that is no name, int8 [B, L];
-                and "references", the argument of `__call__`. Without them: words alone.
+            text: a dict with "slots", int8 [B, L], the slot from 1 of the character that each word
+                names, 0 for a word that is no name; and "references", the argument of `__call__`.
+                Without the first no name is marked, without the second no token is appended.
         Returns:
-            Tokens [B, L + 1 + K, Dt] and their mask, K for the references.
+            Tokens [B, L + 1 + K, Dt] and their mask, bool; K is the number of tokens of references.
         """
         if "slots" in text:
             words = self.named(words, text["slots"])
@@ -80,11 +85,12 @@ class ReferenceEncoder(nnx.Module):
         return jnp.concatenate([words, tokens], 1), jnp.concatenate([mask, there], 1)
 
     def named(self, words: Float[Array, "B words Dt"], slots: Any) -> Float[Array, "B words Dt"]:
-        """Adds the slot's embedding to the names of characters, equation (3).
+        """Returns words with e_slot added to the names of characters, equation (3).
 
         Args:
             words: features of the pooled prompt, which is first, and of L words, [B, L + 1, Dt].
-            slots: the slot of each word from 1, 0 for a word that is no name, int [B, L].
+            slots: the slot from 1 of the character that each word names, 0 for a word that is no
+                name, int [B, L].
         """
         slots = jnp.pad(jnp.asarray(slots), [(0, 0), (1, 0)])
         table = jnp.pad(self.slot[...], [(1, 0), (0, 0)]).astype(words.dtype)
@@ -93,12 +99,13 @@ class ReferenceEncoder(nnx.Module):
     def __call__(
         self, references: Mapping[str, Array]
     ) -> tuple[Float[Array, "B tokens Dt"], Bool[Array, "B tokens"]]:
-        """Returns the tokens of all characters of a clip, equations (1) and (2), and their mask.
+        """Returns the tokens of all characters of a clip, [B, R M, Dt], equations (1) and (2), and
+        their mask, bool [B, R M].
 
         Args:
             references: {"stills": latents [B, R, VIEWS, H, W, C], "voices": latents [B, R, n, Ca],
-                "present": bool [B, R], "heard": bool [B, R]}. A character that is not present, or
-                has no voice, has latents that nothing reads.
+                "present": bool [B, R], True if the slot holds a character, "heard": bool [B, R],
+                True if it has a voice sample}. The mask hides the tokens of all others.
         """
         stills, voices = jnp.asarray(references["stills"]), jnp.asarray(references["voices"])
         B, R, views, H, W, C = stills.shape

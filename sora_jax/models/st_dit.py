@@ -10,11 +10,15 @@ pairs of blocks:
     v <- v + g A_time(v);    v <- v + g MLP(v)                    temporal block                 (4)
     a <- a + g MLP(a)                                             audio block, second half       (5)
 
+A is self-attention (over the tokens of a frame, along time, or of the audio), A_text and X are
+cross-attention, and g are gates: learned for each feature in (3), from the modulation elsewhere.
+Names in backquotes are fields of `STDiTConfig`.
+
 Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
-self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand
-side by side. A_text is not modulated, and is absent without `text_attention`. With `shot_words` a
-latent of shot n reads the words of shot n and of all shots. With `references` the tokens of
-characters stand beside the words (`reference_encoder`).
+self-attention (A_space, A_time, A) and MLP. So a clip can hold given, modified and generated frames
+together. A_text is not modulated, and is absent without `text_attention`. With `shot_words` a
+latent of shot n reads the words of shot n and the words of all shots. With `references` the tokens
+of characters follow the words (`reference_encoder`).
 
 In the exchange (3):
 
@@ -22,16 +26,17 @@ In the exchange (3):
 - Rotary positions are times in seconds, the clock that both streams share.
 - The gates g_v [D] and g_a [Da] start at zero, and c is the caller's `couple`.
 - `exchange` can leave out one direction, or both.
-- The audio reads P tokens per frame, gathered by attention pooling, which costs O(N T P).
+- The audio reads P tokens per frame, pool(v), gathered by attention pooling. This costs O(N T P).
 - Every site of the video reads the audio, because the position of an object decides which sound
   belongs to it.
-- With `memory`, (3') lets every site read the pooled tokens of all frames, also across a cut, where
-  temporal attention at a site shows something else. v and pool(v) are those of (3), and the gate
-  g_m [D] starts at zero.
+- With `memory`, (3') lets every site read the pooled tokens of all frames. So it can read across a
+  cut, where the same site shows something else and temporal attention does not help. v and pool(v)
+  are those of (3), and the gate g_m [D] starts at zero.
 
 Rotary attention depends only on differences of position. Absolute position (where the floor
 is, when the clip begins) is therefore added to the tokens, as Fourier features of the place in
-the frame and of time in seconds. `attention` selects which video tokens attend to each other:
+the frame and of time in seconds. `attention` selects which video tokens attend to each other in the
+spatial block (1) and in the temporal block (4):
 
     "pure"    (1) within a frame, (4) along time at a site
     "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second
@@ -42,8 +47,8 @@ the frame and of time in seconds. `attention` selects which video tokens attend 
 
 `output` says whether the network predicts the clean latents x or the velocity v, and
 `sora_jax.flow` reads it. A network that predicts x needs no skip connection from its input.
-Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start reading at
-`STDiT.__call__`.
+Sources: Open-Sora 1.2 (STDiT3, Zheng et al. 2024, arXiv:2412.20404) for the pairs, LTX-2 (HaCohen
+et al. 2026, arXiv:2601.03233) for the two streams. Start reading at `STDiT.__call__`.
 """
 
 import functools
@@ -81,7 +86,11 @@ class STDiT(nnx.Module):
     """The network: a spatial-temporal diffusion transformer for video and audio latents.
 
     `__call__` takes noisy latents, their noise levels, a prompt and times, and predicts the clean
-    latents or the velocity. The module's docstring has the equations, `STDiTConfig` the sizes.
+    latents or the velocity. The module's docstring has the equations.
+
+    Args:
+        config: the sizes.
+        rngs: random keys of the initial values.
     """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
@@ -127,13 +136,15 @@ class STDiT(nnx.Module):
 
         Args:
             latents: noisy latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
-            levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
-            text: {"tokens": int32 [B, L], or float [B, L, text_features], "mask": bool [B, L]}, and
-                "shots" int8 [B, L], the shot of each word from 1, 0 for all shots (default: all).
-                An all-False mask means unconditional. With `references` in the configuration also
-                "slots" int8 [B, L] and "references" (`ReferenceEncoder.beside`; default: none).
-            times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip
-                of several shots the shot of each latent from 1, as "video_shots" and "audio_shots".
+            levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 is clean.
+            text: {"tokens": int32 [B, L], or float [B, L, text_features], "mask": bool [B, L],
+                False for padding}. An all-False mask means unconditional. Optional: "shots" int8
+                [B, L], the shot that each word describes, from 1, 0 for all shots (default: all).
+                With `references` in the configuration also "slots" int8 [B, L] and "references"
+                (`ReferenceEncoder.beside`; default: none).
+            times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}. For a clip of
+                several shots also the shot of each latent, from 1: "video_shots" [T] and
+                "audio_shots" [N].
             couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.
                 Default 1.
             sizes: by how much the sampler lowers the levels in its step, like them, for a network
@@ -199,10 +210,16 @@ class STDiT(nnx.Module):
     def _read(
         self, text: Prompts, shots: Mapping[str, Any], layout: Layout
     ) -> tuple[Float[Array, "B Dt"], Float[Array, "B tokens Dt"], dict[str, Bool[Array, "..."]]]:
-        """Returns the pooled prompt, the tokens of words and references, and which of them the
-        latents of each modality attend to.
+        """Encodes a prompt.
 
-        shots has the shot of each latent, None for a clip of one shot.
+        Args:
+            text: the prompt, as in `__call__`.
+            shots: the shot of each latent by modality; None for a clip of one shot.
+            layout: sharding hooks.
+        Returns:
+            The pooled prompt [B, Dt], the tokens of words and references [B, L + 1 + K, Dt], and by
+            modality the mask of the tokens that latents attend to, bool [B, L + 1 + K], or
+            [B, T, L + 1 + K] where they differ from latent to latent.
         """
         words, mask = self.text(text["tokens"], text["mask"], layout)
         pooled = words[:, 0]

@@ -37,51 +37,54 @@ LEAST = {
 class STDiTConfig:
     """Hyperparameters of the network, `STDiT`.
 
-    Widths are in features. A width must give its heads an even width each.
+    Widths are numbers of features. Each head gets width / heads features, which must be an even
+    number, because rotary positions rotate pairs.
 
     Attributes:
         video_channels: channels of the video latents. Default 16.
         audio_channels: channels of the audio latents. Default 64.
         patch: side of a video token in sites of the latent. Default 2.
-        depth: pairs of a spatial and a temporal block. Default 4.
-        width: of the video stream. Default 192.
-        heads: of the video stream's attention. Default 6.
+        depth: number of pairs of a spatial and a temporal block. Default 4.
+        width: width of the video stream. Default 192.
+        heads: heads of the video stream's attention. Default 6.
         mlp_ratio: hidden width of an MLP divided by the width of its stream. Default 4.
-        audio_width: of the audio stream. Default 128.
-        audio_heads: of the audio stream's attention. Default 4.
-        exchange_width: of all heads of the exchange between the streams. Default 128.
-        exchange_heads: of the exchange. Default 4.
+        audio_width: width of the audio stream. Default 128.
+        audio_heads: heads of the audio stream's attention. Default 4.
+        exchange_width: width of all heads together in the exchange between the streams. Default
+            128.
+        exchange_heads: heads of the exchange. Default 4.
         exchange: which stream reads the other: "both" (default), "to_video" (the video reads the
             audio), "to_audio" or "none".
-        frame_tokens: pooled tokens of a video frame, which the audio attends to. Default 4.
+        frame_tokens: pooled tokens of a video frame, P, which the audio attends to. Default 4.
         memory: whether every video token also attends to the pooled tokens of all frames. Default
             False.
-        text_width: of the text encoder. Default 128.
-        text_heads: of the text encoder. Default 4.
+        text_width: width of the text encoder. Default 128.
+        text_heads: heads of the text encoder. Default 4.
         text_layers: blocks of the text encoder. Default 2.
         text_attention: whether video and audio attend to the words. False leaves the pooled prompt
             in the modulation (adaLN, as in DiT, Peebles and Xie 2022, arXiv:2212.09748). Default
             True.
-        shot_words: whether a latent of a clip of several shots attends to the words of its own shot
-            and of all shots only. Default False: to all words.
-        references: largest number of characters whose references a clip has (`reference_encoder`).
-            Default 0: the model knows none.
+        shot_words: True lets a latent attend only to words that describe its own shot, or all
+            shots. Default False: it attends to all words.
+        references: largest number of characters of a clip whose references (stills and voice) the
+            model reads (`reference_encoder`). Default 0: it reads none.
         text_features: features of a token that an encoder outside of the model gives, such as T5
             (`sora_jax.models.t5`). Default 0: the model embeds words itself.
         vocabulary: number of token ids, where the model embeds words. Default 512.
-        clock: what places a latent in time, "seconds" (default), the clock that video and audio
-            share, or "index", its number in its stream (`tokens.on_clock`).
-        attention: a name of `attention_patterns.ATTENTION`. Default "pure".
+        clock: the position of a latent in time: "seconds" (default), its midpoint on the clock that
+            video and audio share, or "index", its index in its stream (`tokens.on_clock`).
+        attention: the attention pattern, a name of `attention_patterns.ATTENTION`. Default "pure":
+            within a frame, then along time.
         window: sides (T, rows, columns) of a window in tokens, for attention "window"; 0 is the
             whole axis. Default (0, 4, 4).
-        time_every: for attention "interleaved", which attends along time in every so many pairs.
-            Default 4.
-        output: what the network predicts: clean latents, "x" (default), or velocity, "v".
-        step_sizes: whether the network takes the sizes of the sampler's steps, as training with
+        time_every: for attention "interleaved": every pair of this number attends along time, the
+            others within frames alone. Default 4.
+        output: the network's prediction: clean latents, "x" (default), or velocity, "v".
+        step_sizes: True lets the network take the sizes of the sampler's steps, which training with
             `flow.shortcut` needs. Default False.
         dtype: dtype of activations; parameters are float32. Default "float32".
-        remat: what a pair keeps for the backward pass, a name of `nn.stack.REMAT`. Default "none":
-            everything.
+        remat: rematerialisation policy, a name of `nn.stack.REMAT`. Default "none": a pair keeps
+            all activations for the backward pass.
         unroll: pairs per iteration of the scan over the depth. Default 1.
 
     Raises:

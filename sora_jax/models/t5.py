@@ -4,11 +4,12 @@
     x <- x + W_down (gelu(W_gate rms(x)) * (W_up rms(x)))              feed-forward, version 1.1 (2)
     x <- x + W_down relu(W_up rms(x))                                  feed-forward, version 1.0 (3)
 
-The logits of (1) have no factor 1 / sqrt(d). b is a learned bias of each head for each bucket of
-the distance between key and query: exact up to a quarter of the buckets, then logarithmic up to
-`relative_attention_max_distance`. T5 learns b once, in block 0; UMT5 in each block. rms has a
-learned gain and no mean. Sources: Raffel et al. 2020 (arXiv:1910.10683); for (2), Shazeer 2020
-(arXiv:2002.05202).
+x are the features of tokens, W learned matrices. The logits of (1) have no factor 1 / sqrt(d). b is
+a learned bias of each head for each bucket of the distance between key and query: buckets of one
+distance each up to a quarter of the buckets, then logarithmic up to
+`relative_attention_max_distance`. T5 learns b once, in block 0; UMT5 in each block. rms is RMS
+normalisation with a learned gain. Sources: Raffel et al. 2020 (arXiv:1910.10683); UMT5, Chung et
+al. 2023 (arXiv:2304.09151); for (2), Shazeer 2020 (arXiv:2002.05202).
 
 The folder has config.json, the weights (model.safetensors, or several files with
 model.safetensors.index.json), and tokenizer.json or spiece.model, which need the packages
@@ -40,7 +41,7 @@ REMEDY = (
     "give a folder with config.json, model.safetensors, and tokenizer.json or spiece.model, as "
     "published for T5"
 )
-# feed_forward_proj in config.json -> the activation of (2) or (3)
+# feed_forward_proj in config.json -> the activation of equation (3) or (2)
 ACTIVATIONS = {"relu": jax.nn.relu, "gated-gelu": functools.partial(jax.nn.gelu, approximate=True)}
 
 
@@ -49,16 +50,17 @@ class T5Config:
     """Sizes of the encoder, named as in config.json.
 
     Attributes:
-        d_model: features of a token.
+        d_model: features of a token, D.
         d_kv: width of a head.
         d_ff: hidden width of the feed-forward part.
-        num_layers: blocks.
-        num_heads: heads.
+        num_layers: number of blocks.
+        num_heads: number of heads.
         vocab_size: number of token ids.
-        feed_forward_proj: "relu" (default) or "gated-gelu".
-        relative_attention_num_buckets: buckets of distances. Default 32.
-        relative_attention_max_distance: the distance from which all share a bucket. Default 128.
-        layer_norm_epsilon: added to the mean square. Default 1e-6.
+        feed_forward_proj: "relu" (default, equation (3)) or "gated-gelu" (equation (2)).
+        relative_attention_num_buckets: number of buckets of distances. Default 32.
+        relative_attention_max_distance: the distance in tokens from which on all share a bucket.
+            Default 128.
+        layer_norm_epsilon: constant added to the mean square in rms. Default 1e-6.
     """
 
     d_model: int
@@ -78,9 +80,12 @@ def bucket_of(distance: np.ndarray, buckets: int, furthest: int) -> np.ndarray:
     keys at or before the query, the second for keys after it.
 
     Args:
-        distance: integers of any shape.
+        distance: integers of any shape, in tokens.
         buckets: number of buckets.
-        furthest: the distance from which all share a bucket.
+        furthest: the distance in tokens from which on all share a bucket.
+
+    Returns:
+        Indices of buckets, integers like `distance`.
     """
     half, away = buckets // 2, np.abs(distance)
     exact = half // 2
@@ -100,10 +105,10 @@ def _rms(x: Float[Array, "*B D"], gain: Float[Array, " D"], epsilon: float) -> F
 def encode(
     params: Any, config: T5Config, ids: Int[Array, "B L"], mask: Bool[Array, "B L"]
 ) -> Float[Array, "B L D"]:
-    """Returns the features of tokens, float32, whatever the dtype of the parameters.
+    """Returns the features of tokens, float32 [B, L, D], whatever the dtype of the parameters.
 
     Args:
-        params: those of `read_params`.
+        params: the parameters (`read_params`).
         config: the sizes.
         ids: token ids [B, L].
         mask: bool [B, L], False for padding.
@@ -132,7 +137,7 @@ def encode(
     return _rms(x, params["norm"].astype(jnp.float32), c.layer_norm_epsilon)
 
 
-# name of a parameter of a block here -> its end in a file of weights
+# name of a block's parameter here -> the end of its name in a file of weights
 NAMES = {
     "norm1": "layer.0.layer_norm.weight",
     **{name: f"layer.0.SelfAttention.{name}.weight" for name in "qkvo"},
@@ -148,8 +153,8 @@ def read_config(folder: Path) -> T5Config:
     """Returns the sizes in config.json of a folder.
 
     Raises:
-        UserError: it is missing, is no configuration of T5, or names an activation that is not
-            supported.
+        UserError: the file is missing, is no configuration of T5, or names an activation that is
+            not in ACTIVATIONS.
     """
     path = folder / "config.json"
     try:
@@ -194,11 +199,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_params(folder: Path, config: T5Config) -> dict[str, Any]:
-    """Returns the parameters in a folder: {"embedding", "norm", "blocks"}, those of blocks stacked
-    along a leading axis, in the dtypes of the files.
+    """Returns the parameters in a folder, in the dtypes of the files.
+
+    They are {"embedding": [ids, D], "norm": [D], "blocks": {name in NAMES: [blocks, ...]}}.
 
     Raises:
-        UserError: a file is missing or damaged, or lacks a parameter, or one has another shape than
+        UserError: a file is missing or damaged, a parameter is missing, or has another shape than
             config.json says.
     """
     arrays: dict[str, Array] = {}
@@ -263,13 +269,16 @@ def _package(name: str, file: str) -> Any:
 
 
 class Pieces:
-    """The tokenizer of a T5 folder: a text to ids of pieces, each with its place in the text.
+    """The tokenizer of a T5 folder: a text to ids of word pieces, each with its place in the text.
 
     Args:
-        folder: with tokenizer.json or spiece.model.
+        folder: the folder, with tokenizer.json or spiece.model.
+
+    Attributes:
+        file: the file that is read.
 
     Raises:
-        UserError: neither file is there, or its package is not installed.
+        UserError: neither file is there, or the package that reads it is not installed.
     """
 
     def __init__(self, folder: Path):
@@ -289,8 +298,8 @@ class Pieces:
             )
 
     def __call__(self, text: str) -> tuple[list[int], list[int]]:
-        """Returns the ids of a text's pieces with the end mark, and the place at which each begins,
-        in characters.
+        """Returns (ids of a text's pieces and of the end mark, place at which each begins, in
+        characters from the start of the text).
         """
         if self._fast is not None:
             found = self._fast.encode(text)
@@ -306,10 +315,16 @@ class Pieces:
 
 
 class T5:
-    """The encoder of a folder.
+    """A T5 encoder, read from a folder.
 
     Args:
-        folder: see the module's docstring.
+        folder: the folder, with the files that the module's docstring lists.
+
+    Attributes:
+        name: the name of the folder.
+        config: the sizes.
+        pieces: the tokenizer.
+        params: the parameters (`read_params`).
 
     Raises:
         UserError: a file is missing or damaged, or a package is not installed.
@@ -326,7 +341,7 @@ class T5:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """The first 12 hex digits of the sha256 of the files."""
+        """The first 12 hex digits of a sha256 over the files."""
         digest = hashlib.sha256()
         for path in self._files:
             with path.open("rb") as file:
@@ -334,8 +349,8 @@ class T5:
         return digest.hexdigest()[:12]
 
     def __call__(self, rows: Sequence[Sequence[int]], length: int) -> list[np.ndarray]:
-        """Returns the features of each of several sequences of ids, float32 [n, D]. They are
-        computed together, padded to `length`.
+        """Returns the features of each of several sequences of n ids, float32 [n, D]. They are
+        computed in one batch, padded to `length` tokens.
         """
         count = 1 << max(len(rows) - 1, 0).bit_length()  # few shapes, so few compilations
         ids, mask = np.zeros((count, length), np.int32), np.zeros((count, length), bool)

@@ -1,13 +1,13 @@
 """Text encoder: reads the tokens of a prompt with a small bidirectional transformer.
 
-Tokens [B, L] and mask [B, L] give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a
-learned token that is always visible. With all words masked it is the only visible token and
-encodes the unconditional prompt. With words it pools the whole prompt for the modulation
-(`sora_jax.nn.modulation`, equation 1).
+Tokens [B, L] and mask [B, L] give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is that
+of a learned token, which is always visible. If all words are masked, it is the only visible token
+and encodes the unconditional prompt. Otherwise it pools the whole prompt for the modulation by
+noise level and text (`sora_jax.nn.modulation`, equation 1).
 
-A `PromptEncoder` makes tokens of texts. `TextTokenizer` gives ids of words, whose embedding is
+A `PromptEncoder` converts texts to tokens. `TextTokenizer` gives ids of words, whose embedding is
 trained with the model. A published encoder (`sora_jax.data.t5_prompts`) gives features [B, L, Df],
-which a linear layer projects in the place of the embedding.
+which a linear layer projects in place of the embedding.
 """
 
 import functools
@@ -48,29 +48,31 @@ def fnv1a(text: str) -> int:
 
 
 def word_offsets(text: str) -> list[int]:
-    """Returns the place of each word of a text, as its number of characters from the start."""
+    """Returns the place of each word of a text, in characters from the start of the text."""
     return [match.start() for match in _WORD.finditer(text)]
 
 
 class PromptEncoder(Protocol):
-    """Makes tokens of texts, as a model with the same `text_features` reads them.
+    """The interface of encoders: texts to the tokens that a model reads.
+
+    The model's `text_features` must be that of the encoder (`STDiTConfig`).
 
     Attributes:
         length: tokens of a padded prompt, L.
-        words: the known words; () for an encoder that knows any.
+        words: the known words; () for an encoder that knows every word.
     """
 
     length: int
     words: tuple[str, ...]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Any, Any]:
-        """Converts B texts to tokens, ids [B, L] or features [B, L, Df], and a mask bool [B, L].
-        An empty text has an all-False mask.
+        """Converts B texts to tokens, ids [B, L] or features [B, L, Df], and a mask bool [B, L],
+        False for padding. An empty text has an all-False mask.
         """
         ...
 
     def split(self, text: str) -> list[str]:
-        """Returns the tokens of a text as parts of it, in order."""
+        """Returns the pieces of a text that become tokens, in order."""
         ...
 
     def offsets(self, text: str) -> list[int]:
@@ -86,8 +88,15 @@ class TextTokenizer:
     """A word tokenizer: text to ids.
 
     Id 0 is padding, ids 1 .. len(words) are the known words, and any other word hashes into one of
-    `buckets` further ids. Text is lower-cased, and punctuation marks are separate words. Prompts
-    are cut after `length` words.
+    `buckets` further ids. Text is lower-cased, and punctuation marks are separate words.
+
+    Args:
+        words: the known words.
+        buckets: number of ids for all other words. Default 256.
+        length: words of a padded prompt; longer prompts are cut. Default 64.
+
+    Raises:
+        ValueError: a word is named twice.
     """
 
     def __init__(self, words: Sequence[str], buckets: int = 256, length: int = 64):
@@ -104,7 +113,7 @@ class TextTokenizer:
 
         Args:
             words: the known words.
-            vocabulary: number of ids: padding, the words, and buckets for all that is left.
+            vocabulary: number of ids: one for padding, one for each word, and the rest for buckets.
             length: words of a padded prompt.
         Raises:
             UserError: no id is left for a bucket.
@@ -131,7 +140,7 @@ class TextTokenizer:
         return _WORD.findall(text.lower())
 
     def offsets(self, text: str) -> list[int]:
-        """Returns the place of each word of a text, as its number of characters from the start."""
+        """Returns the place of each word of a text, in characters from the start of the text."""
         return word_offsets(text)
 
     def unknown(self, text: str) -> list[str]:
@@ -176,8 +185,8 @@ class TextBlock(nnx.Module):
 
         Args:
             x: [B, L, D].
-            visible: bool [B, L], the positions that are attended to.
-            phi: rotation angles [L, d/2].
+            visible: bool [B, L], True for the positions that are attended to.
+            phi: rotation angles [L, d/2] of the positions.
         Returns:
             [B, L, D].
         """
@@ -188,9 +197,18 @@ class TextBlock(nnx.Module):
 class TextEncoder(nnx.Module):
     """The text encoder: a bidirectional transformer over the words of a prompt.
 
-    tokens, mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1]. Feature 0 pools
-    the prompt and is always visible. Tokens are ids int32 [B, L] below `vocabulary`, or with
-    `features` the features [B, L, features] of another encoder.
+    Tokens and mask bool [B, L] -> features [B, L + 1, width] and mask bool [B, L + 1]. Feature 0
+    pools the prompt and is always visible.
+
+    Args:
+        vocabulary: number of token ids, where tokens are ids int32 [B, L].
+        width: width of the encoder and of its features, Dt.
+        heads: attention heads.
+        layers: number of blocks.
+        rngs: random keys of the initial values.
+        mlp_ratio: hidden width of an MLP over `width`. Default 2.
+        dtype: dtype of the computation. Default float32.
+        features: if not 0, tokens are features [B, L, features] of another encoder. Default 0: ids.
     """
 
     def __init__(
@@ -228,6 +246,8 @@ class TextEncoder(nnx.Module):
         layout: Layout = NO_SHARDING,
     ) -> tuple[Float[Array, "B L+1 D"], Bool[Array, "B L+1"]]:
         """Encodes tokens [B, L], or [B, L, features], with their mask [B, L], False for padding.
+
+        `layout` has the sharding hooks (`sora_jax.nn.layout`). Default: identities.
 
         Returns:
             Features [B, L + 1, width], and their mask bool [B, L + 1]. Feature 0 pools the prompt

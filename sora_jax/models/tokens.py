@@ -1,4 +1,4 @@
-"""Tokens of latents: patches of their sites, and the Fourier features of a token's place."""
+"""Tokens of latents: patches of their sites, and Fourier features of a token's place and time."""
 
 import math
 
@@ -12,10 +12,11 @@ from sora_jax.nn.modulation import fourier_features
 from sora_jax.nn.rope import SECONDS
 from sora_jax.typing import AnyArray
 
-PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
+PLACE_FEATURES = 16  # Fourier features of each coordinate (time, row, column) of a token
 
 
-# Seconds that the clock "index" gives a latent of each stream: those at 8 frames/s.
+# Seconds from one latent to the next on the clock "index": those of a clip at 8 frames/s with 4
+# frames per latent.
 INDEX_SECONDS = {"video": 0.5, "audio": 1 / AUDIO_LATENT_RATE}
 
 
@@ -25,8 +26,8 @@ def on_clock(times: Float[Array, " T"], modality: str, clock: str) -> Float[Arra
     Args:
         times: midpoints of the latents in seconds, [T].
         modality: "video" or "audio".
-        clock: "seconds", these times; or "index", INDEX_SECONDS for every latent, whatever the
-            frame rate.
+        clock: "seconds" returns these times. "index" returns the index of each latent, from 0,
+            times INDEX_SECONDS, whatever the frame rate.
     """
     if clock == "seconds":
         return times
@@ -41,12 +42,13 @@ def of_shot(
     """Returns which words each latent reads: those of its own shot, and those of all shots.
 
     Args:
-        mask: bool [B, L + 1 + K], True for the pooled prompt, which is first, for words, and for
-            tokens of all shots beside them, K of them.
-        word_shots: the shot of each word from 1, 0 for all shots, [B, L].
-        latent_shots: the shot of each latent, [T]. None, for a clip of one shot, returns `mask`.
+        mask: bool [B, L + 1 + K], False for padding: the pooled prompt, L words, and K tokens
+            behind them that all shots read (references).
+        word_shots: the shot that each word describes, from 1; 0 for all shots. [B, L].
+        latent_shots: the shot of each latent, from 1, [T]. None, for a clip of one shot, returns
+            `mask`.
     Returns:
-        bool [B, T, L + 1 + K].
+        A mask bool [B, T, L + 1 + K], True where a latent reads a token.
     """
     if latent_shots is None:
         return mask
@@ -85,7 +87,7 @@ def from_patches(
 def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
     """Returns Fourier features [T, PLACE_FEATURES] of times [T] in seconds.
 
-    The time constants are those of the rotary embedding.
+    The time constants are those of the rotary embedding in time, `rope.SECONDS`.
     """
     return fourier_features(
         jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES
@@ -96,10 +98,10 @@ def place_features(
     times: Float[AnyArray, " T"], sides: tuple[float, float]
 ) -> Float[Array, "T S features"]:
     """Returns Fourier features [T, S, 3 PLACE_FEATURES] of the place of a video's tokens: time in
-    seconds, and y and x.
+    seconds, row y (downwards) and column x.
 
     The unit of y and x is the shorter side of the frame, and the central square spans [0, 1]. So an
-    object has the same size and place in the centre of frames of every aspect.
+    object has the same size and place in the centre of frames of every aspect ratio.
 
     Args:
         times: midpoints of the latent frames in seconds, [T].

@@ -1,8 +1,8 @@
-"""Growth of a vocabulary: new words get ids of their own, and old words keep theirs.
+"""Growth of a vocabulary: new words get ids of their own, and the ids of old words do not change.
 
-An embedding has a row for padding, one for each word, and one for each bucket that all other words
-are hashed into. A new word first gets the row of its bucket, so a model computes for every prompt
-what it computed before, and the rows of the old words stay what they were.
+An embedding has a row for padding, one for each known word, and one for each bucket; all other
+words are hashed into buckets. A new word starts with a copy of the row of its bucket. So the model
+computes the same as before for every prompt, until it is trained.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from sora_jax.models.text_encoder import TextTokenizer, fnv1a
 
 
 def new_words(known: Sequence[str], words: Iterable[str]) -> tuple[str, ...]:
-    """Returns the words that are not known, each once, in order."""
+    """Returns those of `words` that are not in `known`, each once, in order."""
     return tuple(word for word in dict.fromkeys(words) if word not in set(known))
 
 
@@ -29,7 +29,7 @@ def grown(embedding: Any, known: Sequence[str], added: Sequence[str]) -> Any:
     """Returns an embedding [V + n, D] with rows for n new words, from one [V, D].
 
     Args:
-        embedding: a row for each id of a tokenizer whose words are `known`.
+        embedding: one row for each id of a `TextTokenizer` whose known words are `known`.
         known: the words so far.
         added: the new words (`new_words`).
     """
@@ -40,7 +40,13 @@ def grown(embedding: Any, known: Sequence[str], added: Sequence[str]) -> Any:
 
 
 def with_rows(params: Mapping[str, Any], known: Sequence[str], added: Sequence[str]) -> Any:
-    """Returns the parameters of a model (nested dicts) with rows for new words."""
+    """Returns a model's parameters with rows of the embedding for new words (`grown`).
+
+    Args:
+        params: the parameters, nested dicts of arrays.
+        known: the words so far.
+        added: the new words. Without any, `params` is returned.
+    """
     if not added:
         return params
     text = params["text"]

@@ -36,14 +36,15 @@ class Layout:
         in_frames: sharding of queries, keys and values [B, T, S, h, d] in blocks that work within
             frames, for the kernels of attention and norms. Default None: on one device, or
             partitioned by the compiler, which cannot partition kernels.
-        along_time: the same in blocks that work along time.
-        across: the same between `shard_heads` and `unshard_heads`.
-        in_audio: sharding of queries, keys and values [B, N, h, d] of the audio.
-        replicate_audio: audio tokens [B, N, D], replicated on all devices that share a clip.
-        weights: called with (name of a stack, parameters of one of its blocks) where the block
-            runs. Default None: parameters are used as they are.
-        frames: number of frames of the clip among the T; the rest is padding, which no frame
-            attends to. Default None: all.
+        along_time: like `in_frames`, in blocks that work along time.
+        across: like `in_frames`, between `shard_heads` and `unshard_heads`.
+        in_audio: like `in_frames`, for queries, keys and values [B, N, h, d] of the audio.
+        replicate_audio: audio tokens [B, N, D], which become replicated on all devices that share a
+            clip.
+        weights: (name of a stack, parameters of one of its blocks) -> the parameters that the block
+            computes with. Called where the block runs. Default None: identity.
+        frames: number of the T latent frames that belong to the clip; the rest is padding, which no
+            frame attends to. Default None: all T.
     """
 
     shard_frames: Callable[[Array], Array] = unchanged
@@ -66,7 +67,9 @@ class Layout:
 
 
 def of_tokens(sharding: NamedSharding | None) -> NamedSharding | None:
-    """Returns the sharding of tokens [B, T, S, D] beside that of their queries [B, T, S, h, d]."""
+    """Returns the sharding of tokens [B, T, S, D] that agrees with that of their queries
+    [B, T, S, h, d]; None for None.
+    """
     return sharding and NamedSharding(sharding.mesh, P(*sharding.spec[:3], None))
 
 

@@ -34,8 +34,13 @@ def linear(
 
 
 class MLP(nnx.Module):
-    """Feed-forward network: x [..., D] -> W2 gelu(W1 x + b1) + b2 [..., D], hidden width
-    round(ratio * D).
+    """Feed-forward network: x [..., D] -> W2 gelu(W1 x + b1) + b2 [..., D].
+
+    Args:
+        width: D.
+        ratio: the hidden width is round(ratio * D).
+        rngs: random keys of the initial weights.
+        dtype: dtype of the computation. Default float32.
     """
 
     def __init__(self, width: int, ratio: float, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):

@@ -1,17 +1,18 @@
 """Noise-level conditioning by adaLN-single: one network for all blocks and a small table per block.
 
-With the level s of a latent frame, the pooled text p and a block's table E [6 D],
+With the noise level s of a latent frame, the pooled text p and a block's table E [6 D],
 
     e = W2 silu(W1 features(s)) + W_p p,      m = W_m silu(e)                                    (1)
     e <- e + W_d (features(d) - features(0))                      with step sizes d             (1')
     (shift, scale, gate)_attention, (shift, scale, gate)_mlp = m + E                             (2)
     x <- x + gate * f((1 + scale) * rms(x) + shift)                                              (3)
 
-Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at
-zero, so every gate is closed at initialisation. W_d starts at zero too, and (1') adds nothing at a
-step size of 0, whatever W_d is: there the network is the flow. Sources: PixArt-alpha (Chen et al.
-2023, arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero
-initialisation.
+f is a branch of a block, attention or MLP, and x the tokens of the frame. features are Fourier
+features. Each latent frame has its own level, so e, m and the arrays of (2) have the stream's time
+axis. W_m and E start at zero, so every gate is closed at initialisation. W_d starts at zero too.
+Whatever W_d is, (1') adds nothing at a step size of 0: there the network is the flow. Sources:
+PixArt-alpha (Chen et al. 2023, arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022,
+arXiv:2212.09748) for the zero initialisation.
 """
 
 import jax
@@ -34,8 +35,8 @@ def fourier_features(
 
     Args:
         x: the numbers.
-        low, high: the smallest and the largest angular frequency w; the count/2 frequencies between
-            are spaced geometrically.
+        low, high: the smallest and the largest angular frequency w, in radians per unit of x. The
+            count/2 frequencies from low to high are spaced geometrically.
         count: number of features, even.
     """
     phase = x[..., None] * jnp.asarray(np.geomspace(low, high, count // 2), jnp.float32)
@@ -46,7 +47,12 @@ class LevelEmbedding(nnx.Module):
     """The network that embeds noise level and pooled text, equation (1) of this module, in float32.
 
     Levels [B, T] in [0, 1] and pooled text [B, Dt] -> the embedding e [B, T, D] and the modulation
-    m [B, T, 6 D] of all blocks.
+    m [B, T, 6 D], which all blocks share.
+
+    Args:
+        width: D.
+        text_width: Dt.
+        rngs: random keys of the initial values.
     """
 
     def __init__(self, width: int, text_width: int, rngs: nnx.Rngs, step_sizes: bool = False):

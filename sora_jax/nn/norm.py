@@ -2,10 +2,10 @@
 
     rms(x) = x / sqrt(mean_i x_i^2 + eps)                                                        (1)
 
-Streams use (1) alone, because adaptive modulation supplies scale and shift. Queries, keys and
-text have a learned scale. The mean is computed in float32 for any dtype of x. Sources: Zhang &
-Sennrich 2019 (arXiv:1910.07467); per head on queries and keys (QK-norm) as in Dehghani et al.
-2023 (ViT-22B, arXiv:2302.05442).
+The streams of video and audio tokens have no learned scale, because adaptive modulation supplies
+scale and shift. Queries, keys and the text encoder's features have one. The mean is computed in
+float32 for any dtype of x. eps is EPSILON. Sources: Zhang & Sennrich 2019 (arXiv:1910.07467); per
+head on queries and keys (QK-norm) as in Dehghani et al. 2023 (ViT-22B, arXiv:2302.05442).
 """
 
 import jax

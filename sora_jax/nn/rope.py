@@ -7,9 +7,10 @@ angle
 
 where n is the number of planes of the axis. The dot product of a rotated query and a rotated
 key depends on their positions only through differences. In time the constants tau range from
-0.05 s, about one audio latent, to 20 s, the longest clip, so that both streams share one clock
-whatever their rates. In space they range from 1 to 100 tokens. Sources: RoFormer (Su et al.
-2021, arXiv:2104.09864); time in seconds as in LTX-2.
+0.05 s, about one audio latent, to 20 s, the longest clip (SECONDS). Because they are in seconds,
+video and audio share one clock whatever their rates. In space they range from 1 to 100 tokens
+(TOKENS). Sources: RoFormer (Su et al. 2021, arXiv:2104.09864); time in seconds as in LTX-2
+(HaCohen et al. 2026, arXiv:2601.03233).
 """
 
 import jax.numpy as jnp
@@ -27,9 +28,9 @@ def angles(
     """Returns rotation angles p / tau_i, equation (1) of this module: float32 [..., planes].
 
     Args:
-        positions: p [...].
+        positions: positions p [...].
         planes: number of planes n, one angle each.
-        constants: (tau_min, tau_max), the shortest and the longest constant, in the unit of the
+        constants: (tau_min, tau_max), the smallest and the largest constant, in the unit of the
             positions.
     """
     tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:planes])
@@ -37,13 +38,16 @@ def angles(
 
 
 def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
-    """Returns how many of the planes of a head rotate with (time, row, column).
+    """Returns how many planes of a head rotate with (time, row, column).
 
-    With "tyx", time takes the remainder of the division by three axes.
+    The axes share the planes equally. A remainder goes to time, or with "yx" to the row.
 
     Args:
         planes: number of planes, half of the head's width.
-        axes: the axes that rotate, "t", "yx" or "tyx".
+        axes: the axes whose positions rotate planes: "t" (time), "yx" (row, column) or "tyx".
+
+    Raises:
+        ValueError: `axes` is another text.
     """
     if axes == "t":
         return planes, 0, 0
@@ -63,7 +67,7 @@ def grid_angles(
         times: midpoints of the latent frames in seconds, [T].
         rows, columns: size of the token grid of a frame.
         head_width: width of a head, d.
-        axes: the axes that rotate, "t", "yx" or "tyx".
+        axes: the axes whose positions rotate planes, "t", "yx" or "tyx" (`split_planes`).
     """
     n_t, n_y, n_x = split_planes(head_width // 2, axes)
     shape = (len(times), rows, columns)
@@ -76,9 +80,10 @@ def grid_angles(
 def rotate(
     x: Float[Array, "*B L h d"], phi: Float[Array, "... #L d//2"]
 ) -> Float[Array, "*B L h d"]:
-    """Rotates the planes of queries or keys: x [..., L, h, d] -> same shape and dtype.
+    """Rotates the planes of queries or keys x [..., L, h, d] by the angles phi [..., L, d/2].
 
-    Plane i is the pair of features (i, i + d/2). Its angle is phi[..., i], of phi [..., L, d/2].
+    Plane i is the pair of features (i, i + d/2), and its angle phi[..., i]. The result has the
+    shape and dtype of x.
     """
     cos, sin = jnp.cos(phi)[..., None, :], jnp.sin(phi)[..., None, :]
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)

@@ -14,12 +14,12 @@ from jaxtyping import PRNGKeyArray
 
 M = TypeVar("M", bound=nnx.Module)
 
-# name of the output of self-attention for `jax.ad_checkpoint.checkpoint_name`
+# name that `jax.ad_checkpoint.checkpoint_name` gives the output of self-attention
 KEPT = "attention"
-# Rematerialisation policies: what a block keeps for the backward pass, which recomputes the rest.
-# From first to last, bytes fall and FLOPs rise.
+# Rematerialisation policies: which activations a block keeps for the backward pass, which
+# recomputes the rest. From first to last, bytes fall and FLOPs rise.
 REMAT: Mapping[str, Any] = {
-    # keeps everything
+    # keeps all activations
     "none": None,
     # keeps the results of products with weights
     "matmuls": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -61,14 +61,15 @@ def scan_stack(
 
     Args:
         stack: a module made by `init_stack`.
-        step: function of (block, carry, x) that returns the next carry.
-        carry: the first carry.
-        xs: a pytree with a leading depth axis. Default None.
+        step: (block, carry, x) -> the next carry.
+        carry: the first carry, a pytree.
+        xs: a pytree of arrays [depth, ...]; x is its part for one block. Default None.
         remat: a name of `REMAT`. Default "none": no recomputation.
-        unroll: blocks per iteration of the scan, default 1. More are faster for small models on CPU
+        unroll: blocks per iteration of the scan. Default 1. More are faster for small models on CPU
             but take longer to compile.
-        weights: maps the parameters of one block just before it runs, and again before it is
-            recomputed (`layout.Layout.weights`). Default None: identity.
+        weights: parameters of one block -> the parameters that it computes with
+            (`layout.Layout.weights`). Called just before the block runs, and again before it is
+            recomputed. Default None: identity.
     """
     graphdef, state = nnx.split(stack)
 

@@ -1,5 +1,5 @@
 """Oracles: hand-written measurements of a clip, read from its pixels and samples alone. They use no
-learned model and never see the simulated scene.
+neural network and never see the simulated scene. The modules, most of which define one oracle:
 
     tracker     position of each ball in each frame
     facts       the facts that a caption would state
@@ -13,22 +13,22 @@ learned model and never see the simulated scene.
     ringing     audio with the impact sounds removed
     camera      camera motion of a film
     style       rendering style of a clip
-    phyworld    motion of the balls of the PhyWorld tasks
+    phyworld    motion of the balls of the PhyWorld tasks (the oracle `motion`)
     outcome     outcome of an action (throw, shot, jump)
-    permanence  whether a hidden ball persists
+    permanence  whether a ball hidden by a panel persists
     cuts        times at which a new shot begins
-    ambience    the soundscape
+    ambience    the background sound: wind, hum, rain, crickets or silence
     lips        whether mouths follow the speech
     speakers    whose mouth moves, and in whose voice
     identity    whose face is seen
-    shots       what each shot of a story shows
+    shots       what each shot of a story (a clip with cuts) shows
     state       whether what a story shows persists until it is shown again
 
 One file defines one oracle: what it reads, when the reading is correct, and which corruptions
-must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,
-including those that users register.
+(changes of a clip) must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by
+name, including those that users register.
 
-`reading.read_clip` returns the readings of the first six. Every oracle is calibrated
+`reading.read_clip` returns the main readings of a clip as JSON values. Every oracle is calibrated
 (`sora_jax.evaluation.calibrate`): near-perfect on ground truth, stable under blur, noise and
 compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings
 into scores.

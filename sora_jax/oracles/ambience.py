@@ -1,24 +1,25 @@
-"""The soundscape of a clip: wind, hum, rain or crickets, which sound all the time.
+"""The soundscape of a clip, its background sound: wind, hum, rain, crickets or silence.
 
-Words and impacts do not. In each frequency bin f the bed of the sound is therefore a low percentile
-over time,
+A soundscape sounds all the time; words and impacts do not. In each frequency bin f its power is
+therefore a low percentile over time,
 
-    B(f) = percentile QUIET over windows of |X(f)|^2,     WINDOW samples, Hann                   (1)
+    B(f) = percentile QUIET over windows of |X(f)|^2                                             (1)
 
-which stays where a bin is silent in that share of the clip. With levels in dB of the median of B
-over a band (BANDS), or of the mean of its peaks at several tones (TONES),
+with X the spectrum of a Hann window of WINDOW samples. B is free of words and impacts where a bin
+is without them for QUIET percent of the clip. Levels in dB are taken of the median of B over the
+bands `low`, `middle` and `high` (BANDS), and of the mean of its peaks near tones. A clip has
 
-    crickets   the tones stand TONAL above the bands beside them
-    hum        the tones of the mains stand TONAL above the bins between them
-    wind       `low` stands WINDY above `middle`, without hum
-    rain       `low` lies RAINY below `middle`, and `high` does not lie below it
+    crickets   if their tones stand TONAL dB above the bands beside them
+    hum        if the tones of the mains (MAINS) stand TONAL dB above the bins between them
+    wind       if `low` stands WINDY dB above `middle`, without hum
+    rain       if `low` lies RAINY dB below `middle`, and `high` at most LEVEL dB below it
 
 White noise has the same level in all bands, so it is none of them. A soundscape must also be
-louder than FAINT; the world's have fixed levels. A clip in which every band is below SILENT is
-silent. If two soundscapes are heard, none is read.
+louder than FAINT, because those of the world have fixed levels. A clip in which every band is below
+SILENT is silent. If two soundscapes are heard, none is read.
 
-The constants were chosen on numbers below 500 of `val`. Limits: words and impacts leave QUIET
-percent of the clip; noise at most as loud as a soundscape.
+The constants were chosen on scenes 0 to 499 of the split `val`. Limits: words and impacts leave
+QUIET percent of the clip; noise is at most as loud as a soundscape.
 """
 
 import dataclasses
@@ -42,21 +43,21 @@ if TYPE_CHECKING:
 
 WINDOW, HOP, MOST = 2048, 256, 2000  # samples; samples; windows that are read of a long clip
 QUIET = 15  # percentile over time
-# Hz: for wind and rain; the bands beside the tones of crickets
+# Hz: bands for wind and rain; the bands beside the tones of crickets
 BANDS = {"low": (25, 240), "middle": (500, 1100), "high": (2200, 3500)}
 BESIDE = ((3500, 3700), (4450, 5000))
-MAINS, BETWEEN = (50.0, 100.0, 150.0), (75.0, 125.0, 200.0)  # Hz: tones of a hum; bins without
+# Hz: tones of a hum; frequencies between them without a tone
+MAINS, BETWEEN = (50.0, 100.0, 150.0), (75.0, 125.0, 200.0)
 NEAR_MAINS, NEAR_CRICKETS = 9.0, 20.0  # Hz: half widths in which the peak of a tone is sought
-TONAL, WINDY, RAINY, LEVEL = 20.0, 8.0, 2.5, 1.0  # dB; LEVEL: tolerance of `high` for rain
+TONAL, WINDY, RAINY, LEVEL = 20.0, 8.0, 2.5, 1.0  # dB
 # dB: the faintest soundscape of the world, wind or rain, is at -49; words leave at most -61
 FAINT, SILENT = -56.0, -80.0
-FLOOR = 1e-10  # power, added to all
+FLOOR = 1e-10  # power that is added before the logarithm
 
 
 def bed(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the frequencies in Hz and B of (1), both [bins].
-
-    samples are mono [S] at 16 kHz, at least WINDOW.
+    """Returns (frequencies in Hz, power B of the soundscape in (1)), both [bins], of mono samples
+    [S] at 16 kHz with S >= WINDOW.
     """
     hertz = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(samples), WINDOW)[::HOP]
@@ -67,10 +68,8 @@ def bed(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_ambience(samples: np.ndarray) -> str | None:
-    """Returns the soundscape of a clip: a name in SOUNDSCAPES, or SILENCE.
-
-    None if it is another sound, or if several are heard. samples are mono [S] at 16 kHz, at least
-    WINDOW.
+    """Returns the soundscape of mono samples [S] at 16 kHz with S >= WINDOW: a name in SOUNDSCAPES,
+    or SILENCE. None if it is another sound, or if several are heard.
     """
     hertz, power = bed(samples)
 
@@ -103,7 +102,7 @@ def _decibels(power: float | np.floating) -> float:
 
 
 def _soundscape(c: Example, name: str) -> np.ndarray:
-    """Returns the soundscape `name` alone, in a clip like `c`: samples [S]."""
+    """Returns samples [S] of the soundscape `name` alone, as it would sound in clip `c`."""
     scene = dataclasses.replace(c.take.scene, ambience=name, narration=None, rolling=False, cast=())
     inputs = sound.sound_inputs([dataclasses.replace(c.take, scene=scene)], c.format)
     inputs["coarse"][:] = 0.0
@@ -112,21 +111,25 @@ def _soundscape(c: Example, name: str) -> np.ndarray:
 
 
 def _bare(c: Example) -> np.ndarray:
-    """Returns the samples of a clip without its soundscape: words, impacts and rolling balls."""
+    """Returns the samples [S] of a clip without its soundscape: words, impacts and rolling balls
+    stay.
+    """
     assert c.samples is not None
     return c.samples - _soundscape(c, c.take.scene.ambience)
 
 
 @corrupt_samples
 def another_soundscape(c: Example) -> np.ndarray:
-    """Corruption: the samples of clip `c` with another soundscape, and the same other sounds."""
+    """Corruption: the samples of clip `c` with its soundscape replaced by another one, chosen at
+    random.
+    """
     others = [name for name in SOUNDSCAPES if name != c.take.scene.ambience]
     return _bare(c) + _soundscape(c, others[c.rng.integers(len(others))])
 
 
 @corrupt_samples
 def hiss(c: Example) -> np.ndarray:
-    """Corruption: the samples of clip `c` with white noise as loud as its soundscape instead."""
+    """Corruption: the samples of clip `c` with its soundscape replaced by white noise as loud."""
     bare = _bare(c)
     return bare + c.rng.normal(scale=sound.AMBIENCE_RMS, size=bare.shape)
 
@@ -167,7 +170,7 @@ class AmbienceOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns how many clips of each soundscape are read correctly."""
+        """Returns a row for each soundscape: the number of its clips that are read correctly."""
         rows = []
         for name in SOUNDSCAPES:
             read = [

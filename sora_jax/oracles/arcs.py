@@ -1,23 +1,24 @@
-"""Splits a track into pieces of free flight and of rolling, and finds the contacts between them.
+"""Splits a track (the positions of a ball in every frame) into pieces of free flight and of
+rolling, and finds the contacts between them.
 
 Between contacts a ball of this world obeys, with the known gravity g,
 
     x(t) = x0 + u t,                                                                             (1)
     y(t) = y0 + v t - g t^2 / 2 (flight)   or   y(t) = y0 close to its radius (floor)
 
-so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared
-error over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic
-programming over the change points, minimising
+so z = y + g t^2 / 2 is linear in flight, and every piece is a fit of straight lines to x and z (or
+y), whose sum of squared errors SSE over frames i..j comes from cumulative sums. The pieces are
+found exactly, by dynamic programming over the frames at which they change, minimizing
 
     sum over pieces of  SSE / sigma^2 + penalty                                                  (2)
 
-The time of a contact is where the two fitted pieces meet: between two flights their difference
-is linear, d(t) = d0 + w t, and
+with sigma the noise of a tracked position. The time of a contact is where the two fitted pieces
+meet. Between two flights their difference is linear, d(t) = d0 + w t, and smallest at
 
     t = - d0 . w / w . w                                                                         (3)
 
-so the time is known to far less than the frame interval. From a flight to the floor it is the
-root of y(t) = radius.
+so the time is known far more exactly than the time between two frames. From a flight to the floor
+it is the root of y(t) = radius.
 """
 
 import dataclasses
@@ -31,15 +32,15 @@ from sora_jax.oracles.tracker import EXTENT, Track
 GRAVITY = 9.8  # m/s^2: a public constant of the world
 # metres: bounds of sigma, the noise of a tracked position; 0.4 and 0.8 pixels at 64 pixels
 SIGMA = (0.025, 0.05)
-NOISE_FACTOR = 1.2  # sigma in units of the measured noise
-PENALTY = 10.0  # cost of a piece, in units of (2)
-SINGLE_PENALTY = 60.0  # cost of a piece with a single frame, which determines no motion
+NOISE_FACTOR = 1.2  # sigma relative to the measured noise
+PENALTY = 10.0  # penalty of a piece in (2)
+SINGLE_PENALTY = 60.0  # penalty of a piece with a single frame, which determines no motion
 FLOOR_SLACK = 0.04  # metres: largest distance of a resting ball's height from its radius
 # largest restitution of a bounce: 1, plus 0.1 for the noise of the velocities
 MAX_RESTITUTION = 1.1
 KINK = 0.45  # m/s: a smaller change of velocity is not a contact
-# m/s: smaller changes may not accumulate to this without a contact. They did in none of 281 tracks
-# of lawful clips, blurred or compressed ones included.
+# m/s: total of smaller changes, without a contact, that counts as a gradual change of velocity. It
+# was reached in none of 281 tracks of simulated clips, blurred or compressed ones included.
 DRIFT = 0.15
 
 
@@ -49,7 +50,8 @@ class Piece:
 
     Attributes:
         first, last: indices of its first and last frame.
-        x0, u, y0, v: position and velocity at t = 0 s, in metres and m/s.
+        x0, u, y0, v: position x, velocity along x, position y and velocity along y, extrapolated
+            to t = 0 s, in metres and m/s.
         a: vertical acceleration in m/s^2, -g in flight and 0 on the floor.
     """
 
@@ -66,18 +68,18 @@ class Piece:
         return np.array([self.x0 + self.u * t, self.y0 + self.v * t + 0.5 * self.a * t * t])
 
     def velocity(self, t: float) -> np.ndarray:
-        """Returns the velocity in m/s at time t in s."""
+        """Returns the velocity (u, v) in m/s at time t in s."""
         return np.array([self.u, self.v + self.a * t])
 
 
 @dataclasses.dataclass(frozen=True)
 class Kink:
-    """A contact read from a track, where two of its pieces meet.
+    """A contact read from a track: a change of velocity where two of its pieces meet.
 
     Attributes:
         time: in s.
-        kind: "floor", "wall" or "ball".
-        before, after: velocities (x, y) just before and after, in m/s.
+        kind: what the ball touches: "floor", "wall", or "ball" for all changes elsewhere.
+        before, after: velocities (u, v) just before and after, in m/s.
     """
 
     time: float
@@ -92,8 +94,8 @@ class Kink:
 
     @property
     def rebounds(self) -> bool:
-        """True for a bounce: the ball leaves the floor upwards, no faster than it came, since a
-        floor returns at most the energy that it receives.
+        """True for a bounce: the ball leaves the floor upwards, at most MAX_RESTITUTION times as
+        fast as it came, because a floor returns at most the energy that it receives.
         """
         return self.kind == "floor" and KINK < self.after[1] <= MAX_RESTITUTION * -self.before[1]
 
@@ -101,8 +103,16 @@ class Kink:
 def _line_fits(
     t: np.ndarray, y: np.ndarray, w: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Fits weighted straight lines to all runs of frames i..j. Returns SSE, offset, slope, and
-    the number of frames with a position, each [F, F].
+    """Fits a straight line to the values of every run of frames i..j.
+
+    Args:
+        t: times [F] in s.
+        y: values [F].
+        w: weights [F], 0 for a frame without a position, else 1.
+
+    Returns:
+        (sum of squared errors, value at t = 0, slope, number of frames with a position), each
+        [F, F]: element [i, j] is that of frames i..j.
     """
     # Cumulative sums: the sum over frames i..j is a difference of two, so all F^2 runs cost O(F^2).
     n, st, sy, stt, sty, syy = (
@@ -120,10 +130,10 @@ def _line_fits(
 def fit(track: Track, fps: float) -> list[Piece]:
     """Returns the pieces of a track between contacts, in order, covering all frames.
 
-    They have the least squared error plus a penalty for each piece. Frames without a position have
-    weight 0. The noise sigma adapts to the track: a coarse fit uses SIGMA[1], and its median
-    residual gives the final sigma, at least SIGMA[0]. A sharp track then keeps its smallest hop,
-    and a noisy track is not split into spurious pieces.
+    They minimize the squared error plus a penalty for each piece (2). Frames without a position
+    have weight 0. The noise sigma adapts to the track: a coarse fit uses SIGMA[1], and its median
+    residual gives the final sigma, within SIGMA. So a precise track keeps its smallest hop, and a
+    noisy track is not split into spurious pieces.
 
     Args:
         track: the positions of a ball.
@@ -136,19 +146,21 @@ def fit(track: Track, fps: float) -> list[Piece]:
 
 
 def cost(track: Track, fps: float, gravity: float) -> float:
-    """Returns the cost of the best pieces of a track, equation (2) of this module, with the
-    smallest sigma.
+    """Returns how badly a track fits flights under a gravity: the minimum of the cost (2), squared
+    error plus penalties, with the smallest sigma.
 
     Args:
         track: the positions of a ball.
         fps: frames/s.
-        gravity: that flights are fitted with, m/s^2.
+        gravity: assumed gravity of the flights, m/s^2.
     """
     return _Runs(track, fps, gravity).division(SIGMA[0])[0]
 
 
 class _Runs:
-    """Both fits of (1), flight and floor, for every run of frames i..j of a track, [F, F] each."""
+    """The two fits of (1), flight and floor, to every run of frames i..j of a track. gravity is in
+    m/s^2 (default None: GRAVITY).
+    """
 
     def __init__(self, track: Track, fps: float, gravity: float | None = None) -> None:
         self.gravity = GRAVITY if gravity is None else gravity
@@ -166,8 +178,8 @@ class _Runs:
         self.y_sse = level_sse + self.n * (mean - self.level) ** 2
 
     def division(self, sigma: float) -> tuple[float, list[tuple[int, int, bool]]]:
-        """Returns the minimum of (2) for a noise of sigma metres, and its pieces (first frame,
-        last frame, on the floor).
+        """Returns (minimum of the cost (2) for a noise of sigma metres, its pieces as (first frame,
+        last frame, True if on the floor)).
         """
         frames = len(self.t)
         penalty = np.where(self.n >= 2, PENALTY, SINGLE_PENALTY)
@@ -188,7 +200,7 @@ class _Runs:
         return float(best[frames]), pieces[::-1]
 
     def pieces(self, sigma: float) -> list[Piece]:
-        """Returns the best division into pieces for a noise of sigma metres."""
+        """Returns the pieces that minimize the cost (2) for a noise of sigma metres."""
         return [self._piece(*run) for run in self.division(sigma)[1]]
 
     def _piece(self, i: int, k: int, on_floor: bool) -> Piece:
@@ -215,8 +227,8 @@ class _Runs:
 
 
 def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
-    """Returns the time between low and high at which piece a ends and piece b begins (equation
-    (3)).
+    """Returns the time in s at which piece a ends and piece b begins: equation (3), or the root of
+    y(t) = radius. It lies between `low` and `high`, or slightly outside.
     """
     if a.a == b.a:  # gravity cancels in the difference of two flights, so (3) holds
         d, w = a.at(0.0) - b.at(0.0), a.velocity(0.0) - b.velocity(0.0)
@@ -234,9 +246,8 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
 
 
 def tears(pieces: list[Piece], track: Track, fps: float) -> int:
-    """Returns the number of gaps in a track, which no contact explains.
-
-    At a gap, neighbouring pieces stay further apart than a radius between their frames.
+    """Returns the number of gaps in a path, which no contact explains: two neighbouring pieces are
+    nowhere within a radius of each other between the last frame of one and the first of the next.
 
     Args:
         pieces: of the track (`fit`).
@@ -251,17 +262,20 @@ def tears(pieces: list[Piece], track: Track, fps: float) -> int:
 
 
 def _joints(pieces: list[Piece], fps: float) -> Iterator[tuple[Piece, Piece, float, np.ndarray]]:
-    """Yields (piece, next piece, time of the transition, change of velocity) in order of time."""
+    """Yields (piece, next piece, time of the transition in s, change of velocity [2] in m/s) of
+    every two neighbouring pieces, in order of time.
+    """
     for a, b in itertools.pairwise(pieces):
         time = _meeting(a, b, (a.last + 0.5) / fps, (b.first + 0.5) / fps)
         yield a, b, time, b.velocity(time) - a.velocity(time)
 
 
 def drifts(pieces: list[Piece], fps: float) -> int:
-    """Returns the number of gradual changes of velocity without a contact.
+    """Returns the number of gradual changes of velocity without a contact: successive changes that
+    are each too small for a contact but together reach DRIFT m/s.
 
-    Such changes are each too small for a contact but accumulate to DRIFT m/s. Horizontal changes
-    always count; vertical ones, gravity removed, count between flights.
+    Horizontal changes always count. Vertical ones, with gravity removed, count from flight to
+    flight and from floor to floor.
 
     Args:
         pieces: of a track (`fit`).
@@ -277,9 +291,8 @@ def drifts(pieces: list[Piece], fps: float) -> int:
 
 
 def kinks(pieces: list[Piece], track: Track, fps: float) -> list[Kink]:
-    """Returns the contacts between neighbouring pieces of a track, in order of time.
-
-    Changes of velocity below KINK m/s are left out.
+    """Returns the contacts of a ball, in order of time: the changes of velocity of at least KINK
+    m/s between neighbouring pieces of its track.
 
     Args:
         pieces: of the track (`fit`).

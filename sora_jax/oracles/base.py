@@ -1,17 +1,18 @@
 """The `Oracle` protocol: what an oracle reads in a clip, when the reading is correct, and which
 corruptions must make it incorrect.
 
-An oracle measures from pixels and samples. It uses no learned model and never sees the
+An oracle measures from pixels and samples. It uses no neural network and never sees the
 simulated scene. Calibration (`sora_jax.evaluation.calibrate`) measures how far it can be
-trusted. The score under a condition is the share of clips whose reading is correct for the
-clip's take. Limits of the score by condition:
+trusted, on renders of takes. A take is the ground truth of a clip: scene, motion and captions. A
+condition is a change of clips. The score under a condition is the share of clips whose reading is
+correct for the clip's take. Limits of the score by condition:
 
     ground truth             at least GROUND_TRUTH
     blur, noise, codecs      at least DEGRADED; each applies if it changes a modality that
                              the oracle reads
     corrupted                at most the oracle's `ceiling`
     empty                    at most `ceiling`; the clips show nothing that the oracle reads
-    shuffled                 at most `ceiling`; the clips carry the takes of other clips
+    shuffled                 at most `ceiling`; each clip is judged by the take of another clip
 
 An oracle is a subclass of `Oracle` in a file of its own, registered in `catalogue.ORACLES`.
 """
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 GROUND_TRUTH, DEGRADED = 0.98, 0.95
-# STRICT is for physical laws: a corruption breaks a law or does not, so nothing agrees by chance.
+# Ceilings. STRICT is for oracles whose readings cannot be correct by chance, such as of physical
+# laws, which a corruption breaks or does not.
 CEILING, STRICT = 0.20, 0.05
 
 
@@ -35,12 +37,13 @@ class Oracle(Protocol):
 
     Attributes:
         name: key in ORACLES, in calibration.json and in the metrics of suites.
-        media: media that it reads: (VIDEO,), (AUDIO,) or both.
+        media: modalities that it reads: (VIDEO,), (AUDIO,) or both.
         tolerance: when a reading is correct, in words, for the report.
-        corruptions: conditions under which a reading must be incorrect, of media that it reads;
-            `conditions.corrupt_frames` and `corrupt_samples` make them. Default: none.
+        corruptions: conditions under which a reading must be incorrect. Each changes a modality of
+            `media`. `conditions.corrupt_frames` and `corrupt_samples` make them. Default: none.
         ceiling: largest score of corrupted, empty and shuffled clips. Default: CEILING.
-        stage: key in `examples.STAGES` of the clips that it is calibrated on. Default: "room".
+        stage: key in `examples.STAGES`, which makes the clips that it is calibrated on. Default:
+            "room", scenes of balls.
         empty: condition that makes clips without anything that it reads. Default: EMPTY.
         min_fps: frames/s below which it does not judge. Default: 0.
     """
@@ -56,48 +59,57 @@ class Oracle(Protocol):
 
     @abc.abstractmethod
     def read(self, reading: "Reading") -> Any:
-        """Returns the oracle's reading of a clip, of any type.
+        """Returns what the oracle measures in a clip, an object of any type.
 
-        `reading.of(name)` calls it once and caches the result.
+        Args:
+            reading: the clip (its `frames`, `fps`, `samples`, `rate`) with the readings that
+                oracles share, such as `tracks`. `reading.of(name)` calls this method once and
+                caches the result.
         """
 
     @abc.abstractmethod
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether the reading is correct for the example's take; None if the take does not
-        test what the oracle reads.
+        """Returns whether the reading of a clip is correct for the clip's take.
+
+        None if the take does not test what the oracle reads, such as words where nobody speaks.
+
+        Args:
+            example: the clip with its take.
+            reading: all readings of this clip; `reading.of(self.name)` is the oracle's own.
         """
 
     def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether a condition (a change of clips) can change what the oracle reads in this
-        example.
+        example; if not, the example is left out of the condition's score.
 
-        Default: True. For example, mirroring changes nothing if no ball has a direction.
+        For example, mirroring changes nothing if no ball has a direction. Default: True.
         """
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns the clips, each with the take, video or audio of another clip, so that no reading
-        is correct.
+        """Returns copies of the clips, each with the take, video or audio of another clip, so that
+        no reading is correct. Default: with the take of a clip with other facts.
         """
         return shuffled(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns rows (name, value, number of measurements) for the calibration report.
+        """Returns rows (name, value as text, number of measurements) for the calibration report.
 
-        The rows hold quantities beyond correct and incorrect. Default: no rows.
+        The rows hold quantities beyond correct and incorrect, such as a word error rate. Default:
+        no rows.
 
         Args:
-            examples: ground truth of the oracle's stage.
-            readings: the reading of each example.
+            examples: unchanged renders of the oracle's stage, with their takes.
+            readings: all readings of each example.
         """
         return []
 
 
 def fault(oracle: Oracle) -> str | None:
     """Returns a one-line description of what is wrong with an oracle's `media` or `corruptions`;
-    None if they are sound.
+    None if they are valid.
     """
     media = oracle.media
     if not (isinstance(media, tuple) and media and all(m in (VIDEO, AUDIO) for m in media)):

@@ -1,6 +1,8 @@
-"""Camera motion of a film, from the view in every frame (`camera_views.py`).
+"""Camera motion of a film (a scene filmed by a moving camera), from its view in every frame.
 
-The motion is first classified as even (linear in time) or uneven, then named:
+A view is (left, top, width) in metres: the square of the scene that a frame shows.
+`camera_views.py` reads the views from two posts at the sides of the scene. Their motion is first
+classified as even (linear in time) or uneven, then named:
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if `left` moves at the speed
               of a pan; follow if `left` moves by MOVED m or more otherwise; else static. Static
@@ -28,12 +30,12 @@ from sora_jax.worlds.playhouse.spec import CLIP_SECONDS
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-# m/s; metres; metres: largest deviation of an even move from a line in time
+# m/s; metres; metres: largest deviation of an even motion from a line in time
 ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3
 # Tolerances of the oracle: rms pixels from the true views; relative error of the speed of a pan or
 # push-in.
 MAX_RMS, SPEED_TOLERANCE = 0.5, 0.05
-# pixels: a follow or shake must exceed this displacement in two frames to count as visible
+# pixels: a follow or shake counts as visible if its displacement reaches this in two frames
 MIN_SHIFT = 0.75
 EVEN_MOVES = {"pan": 0, "push-in": 2}  # even moves, and the column of the views that they change
 
@@ -45,7 +47,7 @@ class Camera:
     Attributes:
         kind: static, pan, push-in, follow or shake.
         direction: "left" or "right" for a pan, else None.
-        views: the visible part of the scene in every frame, (left, top, width) in metres, [F, 3].
+        views: the square of the scene that each frame shows, (left, top, width) in metres, [F, 3].
     """
 
     kind: str
@@ -53,13 +55,12 @@ class Camera:
     views: np.ndarray
 
     def rms_pixels(self, target: np.ndarray, size: int) -> float:
-        """Returns the rms distance between these views and others, in pixels of the picture.
-
-        It is measured at the scene's four corners.
+        """Returns the rms distance between these views and others, in pixels: how far apart the
+        scene's four corners are drawn.
 
         Args:
             target: the other views, [F, 3].
-            size: width of the picture in pixels.
+            size: width of the frames in pixels.
         """
         corners = np.array([(x, y) for x in (0.0, EXTENT) for y in (0.0, TOP)])
         predicted, expected = (
@@ -72,7 +73,7 @@ class Camera:
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
-    """Returns the camera motion of a film; None if the posts at the sides of the scene are not
+    """Returns the camera motion of a film; None if the two posts at the sides of the scene are not
     visible.
 
     Args:
@@ -84,7 +85,8 @@ def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
 
 
 def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
-    """Classifies a camera motion. Returns (kind, direction) as in `Camera`.
+    """Returns (kind, direction) of a camera motion: kind is static, pan, push-in, follow or shake;
+    direction is "left" or "right" for a pan, else None.
 
     Args:
         views: (left, top, width) in metres of every frame, [F, 3].
@@ -106,15 +108,15 @@ def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
 
 
 def true_views(c: Example) -> np.ndarray:
-    """Returns the view of the take's camera in every frame, (left, top, width) in metres, [F,
-    3].
+    """Returns the view of the take's camera in every frame of a clip, (left, top, width) in metres,
+    [F, 3].
     """
     return views_of(c.take.scene, c.format.frame_times())
 
 
 def _travel(c: Example) -> np.ndarray:
-    """Returns the displacement of the picture's corner from its median position in every frame,
-    in pixels, sorted ascending [F].
+    """Returns how far the camera of a clip's take moves the picture from its median position in
+    each frame, in pixels, sorted ascending [F].
     """
     views = true_views(c)
     shift = np.abs(views[:, :2] - np.median(views[:, :2], axis=0)).max(1)
@@ -144,8 +146,8 @@ class CameraOracle(Oracle):
         return read_camera(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the views match those of the example's take and, where it is visible, the
-        kind of motion too.
+        """Returns whether the views match those of the example's take within MAX_RMS and, where the
+        motion is visible, its kind matches too; of a pan or push-in also direction and speed.
         """
         target, camera = true_views(example), reading.of(self.name)
         if camera is None or camera.rms_pixels(target, example.format.size) > MAX_RMS:
@@ -159,10 +161,9 @@ class CameraOracle(Oracle):
         return bool(same and abs(speed / target_speed - 1.0) <= SPEED_TOLERANCE)
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether a condition (a change of clips) changes the visible camera motion of the
-        example.
-
-        Freezing does if the camera visibly moves; reversing does if the move is even.
+        """Returns whether a condition can change the visible camera motion of the example: False
+        for `freeze` if the camera does not visibly move, and for `reverse` if it neither pans nor
+        pushes in.
         """
         kind, _ = _move_of(example.take)
         if condition is freeze:

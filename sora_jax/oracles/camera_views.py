@@ -1,4 +1,5 @@
-"""Camera view in every frame of a film, fitted to the two posts at the sides of the scene.
+"""The camera's view in every frame of a film (a scene filmed by a moving camera), fitted to the two
+posts at the sides of the scene.
 
 The posts are capsules of known position and size (`worlds/playhouse/camera.py`), thin and
 darker than anything behind them. With Y the brightness, Y' its median over 2 m sideways (which
@@ -6,33 +7,33 @@ excludes a post), and BLACK the paint of a post, a post covers about
 
     A = clip((Y' - Y) / (Y' - BLACK), -1, 1)                                                     (1)
 
-of a pixel. A view v = (left, top, width) in metres draws the posts as T(v): the renderer's
-edges of one pixel, blurred by `soft` pixels, which is constant over a clip. The view of a
-frame is
+of a pixel. A view v = (left, top, width) in metres is the square that a frame shows. T(v) is the
+picture of the posts in it, with edges one pixel wide, blurred by `soft` pixels, which is constant
+over a clip. The view of a frame is
 
     argmin over v, s of  L = sum over pixels w (A - s T(v))^2                                    (2)
 
-with s >= 0 by projection and w = (Y' - BLACK)^2, because noise matters less where it is
+with a strength s >= 0 of the posts and w = (Y' - BLACK)^2, because noise matters less where it is
 bright. w = 0 where the picture is coloured (a ball in front of a post) or shows a panel's
 paint. A grid over widths and horizontal positions, smoothed over three frames, gives the
 initial v; Gauss-Newton steps refine all frames at once. A frame that fits better from its
 neighbours' view takes that. The posts count as visible if (2) explains the share SEEN of the
 darkness where they are, with s above MIN_STRENGTH in half of the frames.
 
-Then one even view, v = a + b t, is fitted to all frames together. With n the mean squared
+Then one even motion, v = a + b t, is fitted to all F frames together. With n the mean squared
 residual of (2) per pixel of the posts,
 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                    (3)
 
-means that the camera moves evenly or not at all, and the even view is taken: six numbers from
-F frames. Otherwise all frames get the median width, because a camera that shakes or follows
-does not zoom. Of these, the frames that do not differ by as much as (3) from the line of most
-frames are placed on it. Every zoom of this world is even, so a width that changes by GROWN
-metres is taken as even.
+means that the camera moves evenly or not at all, and the even motion is taken: six numbers for F
+frames. Otherwise all frames get the median width, because a camera that shakes or follows a ball
+does not zoom. Frames whose view does not differ significantly, as in (3), from the straight line
+in time through most frames are placed on that line. Every zoom of this world is even, so a width
+that changes by GROWN metres is taken as even.
 
-Limits: films without a cut. On `occlude`, where a panel may hide a post, only with knowledge
-of the possible moves (`read_move`). At night in the anime style, noise of 10/255 hides a shake
-of one pixel.
+Limits: films without a cut. In family `occlude`, where a panel may hide a post, the view can only
+be chosen among the possible moves (`read_move`). At night in the style anime, noise of 10/255 hides
+a shake of one pixel.
 """
 
 import functools
@@ -50,10 +51,10 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 BLACK = 0.03  # brightness of a post
 LIT = 1.08  # brightness factor inside a shape in the lit styles (`render/styles.py`)
-FAINT = 0.06  # brightness above BLACK: darker surroundings show no post
+FAINT = 0.06  # brightness above BLACK: in darker surroundings no post can be seen
 # metres: widths, and offsets of the view's centre, on the initial grid
 WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)
-GROWN = 0.3  # metres
+GROWN = 0.3  # metres: change of width of a zoom
 STEPS, DAMPING = 8, 1e-4  # Gauss-Newton: number of steps; damping added to the normal equations
 # pixels: blur of the edges in the first fit, and candidates for the blur of the clip
 COARSE, SOFT = 1.0, (0.15, 0.4, 0.7, 1.0, 1.4)
@@ -69,8 +70,8 @@ FREE = np.eye(3), np.zeros(3)  # no constraint: left, top and width are free (`_
 
 
 def painted(style: str | None, size: int) -> np.ndarray:
-    """Returns the colour of the panel's paint in every pixel, [size, size, 3], as a style renders
-    it.
+    """Returns the colour that the panel (the board of family `occlude`) would have in every pixel,
+    [size, size, 3], as a style renders its paint.
 
     Args:
         style: name of the rendering style; None for the flat paint.
@@ -91,8 +92,12 @@ def painted(style: str | None, size: int) -> np.ndarray:
 def _coverage(
     frames: np.ndarray, styles: tuple[str | None, ...] = (None,)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns A of (1) and w of (2), [F, H, W]. styles: styles in whose paint a panel may
-    appear.
+    """Returns (share of each pixel that a post covers, A of (1); weight of the pixel, w of (2)),
+    both [F, H, W].
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        styles: styles in which a panel may be painted; None for the flat paint, the default.
     """
     bright = frames @ np.array([0.3, 0.59, 0.11], np.float32)
     reach = 2 * max(2, round(frames.shape[2] / 64.0 * 6)) + 1
@@ -110,8 +115,8 @@ def _coverage(
 
 
 def _ramp(pixels: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the renderer's edge, a ramp of one pixel, blurred by `soft` pixels, at signed
-    distances `pixels` from it; and its slope.
+    """Returns (share covered, its derivative by the distance) at signed distances `pixels` from an
+    edge that is one pixel wide and blurred by `soft` pixels.
     """
     low, high = (pixels - 0.5) / soft, (pixels + 0.5) / soft
     return soft * (_area(high) - _area(low)), special.ndtr(high) - special.ndtr(low)
@@ -123,8 +128,8 @@ def _area(z: np.ndarray) -> np.ndarray:
 
 
 def _drawn(views: np.ndarray, size: int, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """Renders the posts for views [F, 3]. Returns T of (2), [F, H, W], and its derivatives by
-    left, top and width, [F, H, W, 3].
+    """Returns (picture of the posts in views [F, 3], T of (2), [F, size, size]; its derivatives by
+    left, top and width, [F, size, size, 3]).
     """
     left, top, width = views.T[:, :, None]
     k, pixel, nothing = size / width, np.arange(size)[None] + 0.5, np.zeros((len(views), size))
@@ -158,8 +163,8 @@ def _outer(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the initial candidate views [N, 3], and T of each, [N, H W]. A film's camera looks
-    at the scene's centre or slightly beside it.
+    """Returns (candidates for the initial view [N, 3], picture T of the posts in each [N, H W]). A
+    film's camera looks at the scene's centre or slightly beside it.
     """
     width, dx = (g.ravel() for g in np.meshgrid(WIDTHS, PLACES, indexing="ij"))
     views = np.stack(
@@ -182,9 +187,10 @@ def _fitted(
         cover, weight: A and w, [F, H, W].
         views: initial views [F, 3].
         soft: blur of the edges, pixels.
-        basis: [F, n], whose column combinations give left, top and width. Default: None, every
-            frame is independent.
-        bind: (M [m, 3], v0 [3]); views are v0 + p M with free parameters p. Default: no constraint.
+        basis: [F, n], functions of time of which left, top and width are linear combinations.
+            Default: None, every frame is independent.
+        bind: (M [m, 3], v0 [3]); views are v0 + p M with m free parameters p. Default: FREE, left,
+            top and width are free.
 
     Returns:
         (views [F, 3], minimum of (2) per frame [F]).
@@ -227,13 +233,13 @@ def _fitted(
 
 
 def _even(frames: int) -> np.ndarray:
-    """Returns the basis [F, 2] of an even or static move."""
+    """Returns the basis [F, 2] of an even motion over F `frames`: a constant and a line in time."""
     return np.stack([np.ones(frames), np.linspace(-1.0, 1.0, frames)], axis=-1)
 
 
 def _line(views: np.ndarray) -> np.ndarray:
-    """Fits a line in time to views [F, 3] by the median of pairwise slopes (Theil-Sen). Returns
-    the line [F, 3].
+    """Returns views [F, 3] on a straight line in time, fitted to the given views [F, 3] by the
+    median of slopes between pairs of frames (Theil-Sen).
     """
     t = np.arange(len(views))
     i, j = np.triu_indices(len(views), max(1, len(views) // 3))
@@ -244,8 +250,13 @@ def _line(views: np.ndarray) -> np.ndarray:
 def _unexplained(
     cover: np.ndarray, weight: np.ndarray, views: np.ndarray, soft: float
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """Returns, for given views, the minimum of (2) over s [F], the mean squared residual per
-    pixel of the posts, and s [F].
+    """Returns (minimum of (2) over s in each frame [F], mean squared residual per pixel of the
+    posts, s [F]) for given views.
+
+    Args:
+        cover, weight: A and w, [F, H, W].
+        views: [F, 3].
+        soft: blur of the edges, pixels.
     """
     drawn = _drawn(views, cover.shape[1], soft)[0]
     s = np.maximum(
@@ -261,11 +272,11 @@ def _unexplained(
 
 
 def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
-    """Returns the views of the possible camera move that draws the posts best; None if there are no
-    posts.
+    """Returns the views of the possible camera move that agrees best with the posts; None if there
+    are no posts.
 
-    For clips with a panel, which may hide a post. The camera is known to be static, to pan or to
-    push in, so four candidate moves are compared.
+    It is for clips of family `occlude`, whose panel may hide a post. Their camera is static, pans
+    left or right, or pushes in, so four candidate moves are compared.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -344,11 +355,13 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
 
 
 def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """Resamples frames to a static camera that shows the whole scene, bilinearly: [F, H, W, 3] ->
-    same.
+    """Returns frames resampled, bilinearly, to a static camera that shows the whole scene.
 
-    The result is exact for objects in the plane of the balls. views are those of the frames,
-    (left, top, width) in metres, [F, 3].
+    The result is exact for objects in the plane of the balls, but not for the wall behind.
+
+    Args:
+        frames: [F, H, W, 3] with H = W.
+        views: (left, top, width) in metres that each frame shows, [F, 3].
     """
     size = frames.shape[2]
     rows, columns = np.mgrid[0:size, 0:size] + 0.5

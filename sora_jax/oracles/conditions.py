@@ -1,8 +1,9 @@
 """Conditions: changes of clips under which an oracle is calibrated.
 
-Readings must stay correct on ground truth and under degradations. A corruption makes the clip
-disagree with its take, so an oracle whose reading is still correct measures nothing. A
-decorator turns a function into a corruption and names the corruption after the function:
+Readings must stay correct on unchanged renders and under degradations (blur, noise, codecs). A
+corruption makes the clip disagree with its take (its ground truth: scene, motion and captions), so
+a reading that is still correct measures nothing. A decorator turns a function into a corruption
+and names the corruption after the function:
 
     @corrupt_frames
     def flash(example):                    # the condition "corrupted_flash"
@@ -39,7 +40,7 @@ class Condition:
     Attributes:
         name: key in calibration.json, such as "corrupted_flash".
         modality: the modality that it changes, VIDEO or AUDIO; None for both or neither.
-        change: function (examples) -> examples.
+        change: function of a list of examples that returns as many changed copies.
     """
 
     name: str
@@ -52,17 +53,20 @@ class Condition:
 
 
 def with_frames(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Returns the clips with frames replaced by change(clip), cast to float32 [F, H, W, 3]."""
+    """Returns copies of the clips with frames replaced by change(clip), cast to float32
+    [F, H, W, 3].
+    """
     return [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
 
 
 def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Returns the clips with samples replaced by change(clip), cast to float32 [S]."""
+    """Returns copies of the clips with samples replaced by change(clip), cast to float32 [S]."""
     return [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
-    """Returns the clips with frames replaced by a render of the take at the same index in `takes`.
+    """Returns copies of the clips whose frames are a render of another take: the one at the same
+    index in `takes`.
 
     Samples and `take` of each clip stay. Both lists are equally long and not empty, and all clips
     have the format of the first.
@@ -74,12 +78,18 @@ def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
 
 
 def _with_motion(motion: Callable[[Example], Trajectory], clips: list[Example]) -> list[Example]:
-    """Renders each clip again with the ball trajectory motion(clip)."""
+    """Returns the clips with frames rendered again, with the trajectory motion(clip) of the
+    balls.
+    """
     return redrawn(clips, [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips])
 
 
 def corrupt(modality: str) -> Callable[[Change], Condition]:
-    """Decorator: makes a corruption of `modality` from a function (examples) -> examples."""
+    """Decorator: makes a corruption of `modality`, VIDEO or AUDIO, from a function of a list of
+    examples that returns as many changed copies.
+
+    The result is a `Condition`, named "corrupted_" and the function's name.
+    """
 
     def named(change: Change) -> Condition:
         return Condition(f"corrupted_{change.__name__}", modality, change)
@@ -88,7 +98,8 @@ def corrupt(modality: str) -> Callable[[Change], Condition]:
 
 
 def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the video from a function example -> frames [F, H, W, 3].
+    """Decorator: makes a corruption of the video from a function of an example that returns frames
+    [F, H, W, 3] in [0, 1].
 
     The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
     examples, it returns copies with the frames replaced, as float32.
@@ -97,7 +108,8 @@ def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
 
 
 def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the audio from a function example -> samples [S].
+    """Decorator: makes a corruption of the audio from a function of an example that returns samples
+    [S].
 
     The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
     examples, it returns copies with the samples replaced, as float32.
@@ -106,10 +118,10 @@ def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
 
 
 def corrupt_motion(motion: Callable[[Example], Trajectory]) -> Condition:
-    """Decorator: makes a corruption of the video from a function example -> trajectory of the
-    balls.
+    """Decorator: makes a corruption of the video from a function of an example that returns a
+    `Trajectory` of the balls, which the frames show instead of the take's.
 
-    The frames show that trajectory instead of the take's.
+    The result is a `Condition`, named "corrupted_" and the function's name.
     """
     return Condition(f"corrupted_{motion.__name__}", VIDEO, functools.partial(_with_motion, motion))
 
@@ -127,15 +139,15 @@ def _grainy(c: Example) -> np.ndarray:
 
 
 def _hissing(c: Example) -> np.ndarray:
-    """Adds white noise 20 dB below the mean power of the clip."""
+    """Returns the samples of clip `c` with white noise 20 dB below their mean power."""
     assert c.samples is not None
     noise = c.rng.normal(size=c.samples.shape)
     return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
 
 
 def _through_file(modality: str, crf: int, clips: list[Example]) -> list[Example]:
-    """Encodes one modality of each clip to mp4 and decodes it. The other is unchanged, so that
-    an incorrect reading has one cause.
+    """Returns the clips with one modality encoded to mp4 and decoded. The other is unchanged, so
+    that an incorrect reading has one cause. `crf` is the quality of h264 (lower is better).
     """
     out = []
     with tempfile.TemporaryDirectory() as folder:
@@ -153,10 +165,12 @@ def _through_file(modality: str, crf: int, clips: list[Example]) -> list[Example
 
 
 GROUND_TRUTH = Condition("ground_truth", None, _same)
+# EMPTY: no balls, actors, impacts or words. BLANK: all frames of one colour.
 EMPTY = Condition("empty", None, examples.empty)
 BLANK = Condition("empty", None, examples.blank)
 DEGRADATIONS = (
-    # numbers in the names: pixels (sigma of the blur), 1/255 (deviation of the noise), dB of SNR
+    # numbers in the names: sigma of the blur in pixels; deviation of the noise in units of 1/255;
+    # crf of h264; signal-to-noise ratio in dB
     Condition("blur_1px", VIDEO, functools.partial(with_frames, _blurred)),
     Condition("noise_10", VIDEO, functools.partial(with_frames, _grainy)),
     Condition("h264_crf23", VIDEO, functools.partial(_through_file, VIDEO, 23)),

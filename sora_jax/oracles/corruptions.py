@@ -1,4 +1,9 @@
-"""Corruptions that several oracles share. The file of an oracle holds those that it alone uses."""
+"""Corruptions: changes of clips that must make an oracle's reading incorrect.
+
+This file holds those that several oracles share. The file of an oracle holds those that it alone
+uses. A decorator (`conditions.py`) makes each function below a `Condition`, which is called with a
+list of examples.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,10 +21,11 @@ DELAY = 0.16  # seconds by which `late` delays the sound
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retimed(Trajectory):
-    """A trajectory with a remapped time axis: it shows at time t what the original shows at
-    clock(t).
+    """A trajectory with a remapped time axis: balls are at time t where those of the original are
+    at clock(t).
 
-    clock maps times [T] to times [T], in seconds.
+    Attributes:
+        clock: function of times [T] in s that returns the times [T] of the original.
     """
 
     clock: Callable[[np.ndarray], np.ndarray]
@@ -32,19 +38,20 @@ class Retimed(Trajectory):
 def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Retimed:
     """Returns a motion whose balls are at time t where those of `motion` are at time clock(t).
 
-    Contacts, velocities, spins and the shapes' displacements keep their times.
+    Contacts, velocities, spins and the displacements of shapes are not remapped.
 
     Args:
-        motion: the original, which stays as it is.
+        motion: the original, which is not changed.
         clock: maps times [T] of the result to times [T] of `motion`, in seconds.
     """
     return Retimed(**vars(motion), clock=clock)
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """Returns samples [S] delayed by `seconds` (negative: advanced), with the same length.
+    """Returns samples [S] at 16 kHz delayed by `seconds` (negative: advanced), with the same
+    length.
 
-    The gap is filled with the adjacent samples in reverse order.
+    The gap at the start or end is filled with the adjacent samples in reverse order.
     """
     shift = round(abs(seconds) * SAMPLE_RATE)
     if seconds < 0:
@@ -53,8 +60,8 @@ def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def splice(clips: list[Example], others: list[Example]) -> list[Example]:
-    """Returns the clips with the second half of their frames from the clip at the same index in
-    `others`.
+    """Returns the clips with the second half of their frames replaced by that of the clip at the
+    same index in `others`. All clips have as many frames as the first.
     """
     half = clips[0].format.frames // 2
     return [
@@ -64,14 +71,14 @@ def splice(clips: list[Example], others: list[Example]) -> list[Example]:
 
 
 def other_ball(clips: list[Example], change: Callable[[Ball], Ball]) -> list[Example]:
-    """Returns the clips with other balls in the second part of their video.
+    """Returns the clips with other balls in the last part of their video.
 
     If a panel hides the ball, that part starts in the middle of the hidden interval; otherwise in
     the middle of the clip.
 
     Args:
         clips: the clips.
-        change: ball -> the ball that replaces it.
+        change: function of a ball that returns the ball that replaces it.
     """
     takes, out = [], []
     for c in clips:
@@ -89,14 +96,16 @@ def _empty_room(c: Example) -> np.ndarray:
 
 
 def _balls(c: Example) -> np.ndarray:
-    """Returns a mask, bool [F, H, W]: pixels where the render differs from the same room without
-    balls.
+    """Returns a mask of the balls of clip `c`, bool [F, H, W]: pixels where its frames differ from
+    a render of the same room without balls.
     """
     return np.abs(c.frames - _empty_room(c)).max(-1) > 0.02
 
 
 def _doubled(c: Example) -> np.ndarray:
-    """Adds a copy of every ball half a picture width away, where the room is empty."""
+    """Returns the frames of clip `c` with a copy of every ball half a frame width to the side,
+    except where the copy would cover a ball.
+    """
     balls = _balls(c)
     moved = np.roll(c.frames, c.format.size // 2, axis=2)
     copies = np.roll(balls, c.format.size // 2, axis=2) & ~balls
@@ -105,7 +114,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c`, with the balls removed from the middle three."""
+    """Corruption: the frames of clip `c` with the balls removed from the middle three frames."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
@@ -114,8 +123,8 @@ def vanish(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def teleport(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c`, those of its middle third shifted to the right by a
-    quarter of the width.
+    """Corruption: the frames of clip `c` with those of the middle third shifted to the right by a
+    quarter of the width, cyclically.
     """
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
@@ -130,8 +139,8 @@ def double(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def visitor(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` with extra balls of other colours in five frames in the
-    middle.
+    """Corruption: the frames of clip `c` with a second ball of another colour for every ball, in
+    the middle five frames.
     """
     doubled, middle = _doubled(c), c.format.frames // 2
     added = np.abs(doubled - c.frames).max(-1, keepdims=True) > 0
@@ -141,15 +150,17 @@ def visitor(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def recolour(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` with balls of other colours, by a permutation of the
-    channels.
+    """Corruption: the frames of clip `c` with the colour channels of the balls permuted, so balls
+    have other colours.
     """
     return np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames)
 
 
 @corrupt(VIDEO)
 def resized(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with balls that shrink in the middle, or while a panel hides them."""
+    """Corruption: the clips with balls of 0.7 times the radius from the middle on, or from the
+    middle of the interval in which a panel hides them.
+    """
     return other_ball(clips, _smaller)
 
 
@@ -179,7 +190,7 @@ def freeze(c: Example) -> np.ndarray:
 def slow(c: Example) -> np.ndarray:
     """Corruption: the frames of clip `c` played at three quarters of their speed.
 
-    The audio is unchanged, so impacts drift apart.
+    The audio is unchanged, so visible and audible impacts drift apart.
     """
     index = np.minimum((np.arange(c.format.frames) * 0.75).astype(int), c.format.frames - 1)
     return c.frames[index]
@@ -187,13 +198,13 @@ def slow(c: Example) -> np.ndarray:
 
 @corrupt(VIDEO)
 def swap(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with the second half of each video from the next clip."""
+    """Corruption: the clips, each with the second half of its video from the next clip."""
     return splice(clips, clips[1:] + clips[:1])
 
 
 @corrupt_samples
 def late(c: Example) -> np.ndarray:
-    """Corruption: the samples of clip `c` delayed by DELAY seconds."""
+    """Corruption: the samples of clip `c` delayed by DELAY seconds, after ambient noise."""
     assert c.samples is not None
     shift = int(DELAY * SAMPLE_RATE)
     return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])

@@ -1,9 +1,10 @@
-"""Free flight of the ball in a clip of family `court`: fitted to the first frames, up to the first
-solid object on its path.
+"""Free flight of the ball in a clip of family `court` (throws at a hoop, shots at a goal, jumps
+over a gap): fitted to the first frames, up to the first solid object on its path.
 
-Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at
-a time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper,
-net, floor or wall. A ball that leaves the flight earlier changed course without a contact.
+Lines in time t are fitted to x and to y + g t^2 / 2 over the first frames, with gravity g. Frames
+are added one at a time until the fitted flight itself reaches something solid: a rim, the board,
+bar, keeper, net, floor or wall. A ball that leaves the flight earlier changed course without a
+contact.
 
 Units: metres, seconds.
 """
@@ -18,11 +19,13 @@ from sora_jax.worlds.playhouse.spec import Shape
 
 MAX_DEVIATION = 0.08  # metres: largest deviation of a position from the fitted flight
 SLACK = 0.08  # metres: error of a position at the end of a clip or on a platform
-SPEED_TOLERANCE = 1.15  # tolerance: times the largest speed that the ball's initial energy allows
-# After it touches the floor, a ball is assumed to rebound with restitution REBOUND. This is close
-# enough for SKIP seconds, in which the next object counts as reached instead of the floor.
+SPEED_TOLERANCE = 1.15  # factor on the largest speed that the ball's initial energy allows
+# After it touches the floor, a ball is assumed to rebound with restitution REBOUND (speed after
+# over speed before). This is close enough for SKIP seconds, in which the next object counts as
+# reached instead of the floor.
 SKIP, REBOUND = 0.1, 0.7
-LAG, LEVEL, HOVER, CARRIED = 0.125, 0.35, 0.375, 0.1  # s; share of g T^2; s; m (`hovers`)
+# of `hovers`: lag T in s; share of g T^2; duration in s; height in metres
+LAG, LEVEL, HOVER, CARRIED = 0.125, 0.35, 0.375, 0.1
 REACH = 1.0 / 400.0  # seconds between two positions of a flight tested for contact
 
 
@@ -31,13 +34,13 @@ class Flight:
     """A fitted free flight and its end.
 
     Attributes:
-        start: (x, y) in metres at t = 0.
+        start: position (x, y) in metres at t = 0.
         speed: velocity (u, v) in m/s at t = 0.
         gravity: m/s^2.
         frames: number of frames that the fit covers.
         reaches: name of the first solid object on the path; "" if none.
         time: time of the first contact in s; infinite if none.
-        reason: why the positions are no free flight; "" if they are.
+        reason: why the positions are no free flight. Default: "", they are.
     """
 
     start: np.ndarray
@@ -72,9 +75,9 @@ def fit_flight(
         t, x: times [N] in s and positions [N, 2] in metres of the ball.
         radius: of the ball, metres.
         gravity: m/s^2.
-        solids: (shape, name) of each solid object.
-        keeper: function of times [N] that returns the height offset of the shape named "keeper",
-            metres.
+        solids: (shape, name) of each solid object; several shapes may share a name.
+        keeper: function of times [N] in s that returns how far above its shape's place the object
+            named "keeper" is, [N] in metres.
     """
     z = x + np.array([0.0, 0.5 * gravity]) * t[:, None] ** 2
     for n in range(2, len(t) + 1):
@@ -100,11 +103,11 @@ def _reached(
     solids: Sequence[tuple[Shape, str]],
     keeper: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[str, float] | None:
-    """Finds the first solid object on a path [N, 2] at times [N].
+    """Finds the first solid object on a path [N, 2] in metres at times [N] in s.
 
     Returns:
-        (name, time of the first contact in s); None if the path reaches nothing. The floor is not
-        named if another object follows within SKIP.
+        (name, time of the first contact in s); None if the path reaches nothing. If another object
+        follows the floor within SKIP seconds, its name is returned instead.
     """
     gaps = {"floor": path[:, 1] - radius}
     rebound = radius + REBOUND * (radius - path[:, 1])
@@ -145,16 +148,17 @@ def too_fast(t: np.ndarray, x: np.ndarray, velocity: np.ndarray, gravity: float)
 
 
 def hovers(x: np.ndarray, fps: float, gravity: float, height: np.ndarray) -> bool:
-    """Returns whether the ball moves level, or stands still in the air, for HOVER seconds.
+    """Returns whether the ball moves without falling, or stands still, in the air for HOVER
+    seconds.
 
-    Over a lag T, the second difference of y of a free ball is -g T^2. A strike makes it larger, or
-    makes the second difference of x nonzero.
+    Over the lag T = LAG, the second difference of y of a free ball is -g T^2; that of a ball which
+    hovers is near 0. A ball that strikes something is told apart by a large second difference.
 
     Args:
         x: positions [N, 2] in metres.
         fps: frames/s.
         gravity: m/s^2.
-        height: [N] metres above the floor or the furniture below the ball.
+        height: [N], metres of the ball above the floor or the furniture below it.
     """
     lag = max(1, round(LAG * fps))
     curvature = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]

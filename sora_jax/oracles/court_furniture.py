@@ -1,15 +1,15 @@
-"""Furniture of a clip of family `court`: a hoop, a goal or two platforms, its side and height, and
-the parts in front of the ball.
+"""Furniture of a clip of family `court` (throws, shots and jumps): a hoop, a goal or two platforms,
+its side and height, and the parts in front of the ball.
 
 The dimensions that all scenes share are public (`worlds/playhouse/families/furniture.py`), so
-few numbers are fitted. The wall W(row) is a straight line in brightness, fitted to the upper
-rows; the floor is each row's median. Paints are shaded like the wall. The height of a hoop or
+few numbers are fitted. The colour of the wall W(row) is linear in the row, fitted to the upper
+rows; the floor is each row's median. Furniture is shaded like the wall. The height of a hoop or
 a goal is fitted by least squares of
 
     S(row, column) - [background, painted over with the furniture]                               (1)
 
-over the still picture S, on a grid of heights refined by a parabola. Two platforms are
-measured directly. With the share
+over the still picture S (the clip without balls), on a grid of heights refined by a parabola. The
+heights and edges of two platforms are measured directly. With the share
 
     c = (W - S) . (W - stone) / |W - stone|^2                                                    (2)
 
@@ -46,11 +46,11 @@ from sora_jax.worlds.playhouse.spec import (
 )
 
 MAX_RESIDUAL = 0.5  # largest share of the background's residual that the furniture may leave
-# `missing`: minimum contrast of a tested part (sum of squares) and minimum visible share of it;
-# `read_keeper`: minimum share of a whole keeper's score
+# `missing`: least contrast of a part that is tested (sum of squares) and least visible share of it;
+# `read_keeper`: least score, relative to that of a keeper which is visible as a whole
 MIN_CONTRAST, MIN_VISIBLE, MIN_KEEPER = 0.15, 0.5, 0.4
 STEP = 0.03  # metres between two heights of the grid
-MIDDLE = 0.10 / 0.22  # share of the picture's height: the row where paints are shaded by 1
+MIDDLE = 0.10 / 0.22  # share of the picture's height: the row in which shading changes no colour
 SKY = 2.3  # metres: above it only wall, and objects too thin to change a row's median
 SOFT = (0.0, 0.7, 1.2)  # pixels: candidates for the blur of the whole picture
 EDGES = (1.45, 3.55)  # metres: the facing edges of the platforms lie between these
@@ -66,12 +66,12 @@ class Furniture:
     """The furniture of a clip of family `court`: a hoop, a goal or two platforms.
 
     Attributes:
-        action: throw, shot or jump.
+        action: "throw" at a hoop, "shot" at a goal or "jump" over a gap between platforms.
         mirrored: True if the target is on the left. All other attributes then describe the mirrored
             video.
         shapes: the furniture's shapes, for a target on the right.
-        bare, picture: [H, W, 3], the expected background without and with the furniture.
-        front: [H, W], share of a ball that is hidden in each pixel.
+        bare, picture: [H, W, 3] in [0, 1], the background without and with the furniture.
+        front: [H, W], share of each pixel that furniture in front of the ball hides.
     """
 
     action: str
@@ -83,8 +83,8 @@ class Furniture:
 
 
 def read_furniture(still: np.ndarray) -> Furniture | None:
-    """Returns the furniture in a picture [H, W, 3] of the background without balls; None without
-    furniture of family `court`.
+    """Returns the furniture in a picture [H, W, 3] in [0, 1] of the background without balls; None
+    without furniture of family `court`.
     """
     size, candidates = still.shape[1], []
     # The keeper moves, so the columns that it can cover do not count in the fit.
@@ -122,7 +122,9 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
 def _rendered(
     bare: np.ndarray, shade: np.ndarray, soft: float, shapes: tuple[Shape, ...]
 ) -> np.ndarray:
-    """Returns the background painted over with shapes and blurred, [H, W, 3]."""
+    """Returns a picture of the background with shapes in front, blurred by `soft` pixels,
+    [H, W, 3]. bare, shade: the result of `_background`.
+    """
     return ndimage.gaussian_filter(_painted(bare, shade, shapes), (soft, soft, 0.0))
 
 
@@ -132,13 +134,15 @@ def _loss(
     render: Callable[[tuple[Shape, ...]], np.ndarray],
     shapes: tuple[Shape, ...],
 ) -> float:
-    """Returns the sum of squares of (1) over the mask `columns`."""
+    """Returns the sum of squares of (1) between a picture and render(shapes), over the columns of
+    the mask `columns`, bool [W].
+    """
     return float(np.square(picture - render(shapes))[:, columns].sum())
 
 
 def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns wall and floor of every row [H, 1, 3], and the shading factor of paints in that
-    row [H, 1, 1].
+    """Returns (colour of wall or floor in every row [H, 1, 3], factor by which furniture is shaded
+    in that row [H, 1, 1]).
     """
     size = still.shape[0]
     rows, median = np.arange(size), np.median(still, axis=1)
@@ -155,8 +159,8 @@ def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=512)
 def _coverage(shape: Shape, size: int) -> np.ndarray:
-    """Returns the share of each pixel [H, W] that a shape covers at the start of its path. The
-    result is cached, so callers must not write to it.
+    """Returns the share of each pixel that a shape covers at the start of its path, [size, size].
+    The result is cached, so callers must not write to it.
     """
     corners = to_pixels(np.array(shape.points), EXTENT, size)
     row, column = np.mgrid[0:size, 0:size]
@@ -167,8 +171,8 @@ def _coverage(shape: Shape, size: int) -> np.ndarray:
 
 
 def _painted(bare: np.ndarray, shade: np.ndarray, shapes: tuple[Shape, ...]) -> np.ndarray:
-    """Paints the shapes over the background and returns [H, W, 3]. The moving keeper is left
-    out.
+    """Returns a picture of the background with the shapes in front, [H, W, 3], without the keeper,
+    which moves.
     """
     size = len(bare)
     picture = np.broadcast_to(bare, (size, size, 3))
@@ -185,7 +189,13 @@ def _best_height(
     heights: tuple[float, float],
     loss: Callable[[tuple[Shape, ...]], float],
 ) -> tuple[tuple[Shape, ...], float]:
-    """Returns the furniture with the best height, and its residual (1)."""
+    """Returns (shapes of the furniture with the best height, its loss).
+
+    Args:
+        build: function of a height in metres that returns the shapes.
+        heights: least and largest height in metres.
+        loss: function of shapes that returns the sum of squares of (1).
+    """
     grid = np.round(np.arange(heights[0] - STEP, heights[1] + 1.5 * STEP, STEP), 6)
     losses = np.array([loss(build(float(h))) for h in grid])
     k = int(np.clip(np.argmin(losses), 1, len(grid) - 2))
@@ -196,7 +206,9 @@ def _best_height(
 
 
 def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[Shape, ...] | None:
-    """Measures two platforms by (2), the left one higher. Returns None if there are none."""
+    """Returns the shapes of two platforms, the left one higher, measured by the share of stone in
+    each pixel (2); None if there are none.
+    """
     size = len(still)
     contrast = bare - shade * np.array(PAINTS["stone"])
     stone = np.sum((bare - still) * contrast, -1) / np.maximum(np.square(contrast).sum(-1), 1e-6)
@@ -222,18 +234,20 @@ def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[
 
 
 def _end(share: np.ndarray) -> float:
-    """Returns the length of the leading run of stone in share [N], in pixels. The run ends where
-    the share falls below a half; the two pixels at that edge count partially.
+    """Returns the length in pixels of the stone at the start of a row of pixels with these shares
+    of stone, [N]. It ends where the share falls below a half; the two pixels at that edge count by
+    their share.
     """
     k = int(np.argmax(np.append(share, 0.0) < 0.5))
     return float(max(k - 1, 0) + np.clip(share[max(k - 1, 0) : k + 1], 0.0, 1.0).sum())
 
 
 def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
-    """Returns the frames in which a solid part of the furniture is absent or displaced, bool [F].
+    """Returns a mask, bool [F]: frames in which a solid part of the furniture is absent or
+    displaced.
 
-    A part is present in proportion to the contrast that a frame shows of it. Parts that barely
-    differ from their background, or that the ball covers, are not tested.
+    A part is present if a frame shows at least MIN_VISIBLE of its contrast to the background. Parts
+    that barely differ from the background, or that the ball covers, are not tested.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.
@@ -253,8 +267,8 @@ def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.nd
 
 
 def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
-    """Returns the height above the floor of the goalkeeper's centre in every frame in metres, [F];
-    NaN without a keeper.
+    """Returns the height of the goalkeeper's centre above the floor in every frame, [F] in metres;
+    NaN in frames in which no keeper is found.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.

@@ -1,34 +1,34 @@
-"""Cuts: the times at which a new shot begins.
+"""Cuts: the times at which a new shot begins. (A shot is the part of a clip between two cuts.)
 
 A cut replaces the picture, or moves the camera in an instant. It is read from the background,
-which fills most of a picture and moves evenly within a shot. Frames are resampled to 64 x
-64 pixels and their gradients g, of all three colours, are taken. Bars at the top and bottom are
-left out. Gradients keep their directions when a lamp is switched.
+which fills most of a frame and moves evenly within a shot. Frames are resampled to 64 x 64 pixels,
+and the gradients of their three colour channels are compared, because gradients keep their
+directions when a lamp is switched. Black bars at the top and bottom are left out.
 
 1. Content. With a, b the gradients of two frames, a shifted by d, and <> sums over a window,
 
        alike = max over |d| <= NEAR of  <a b> / sqrt(<a a> <b b>)                                (1)
 
    A pixel has changed if its window has texture in one of the frames and (1) is below ALIKE. The
-   content differs if more than CHANGED of the picture has changed.
-2. Registration. Over the whole picture, the correlation
+   content differs if a share of more than CHANGED of the frame has changed.
+2. Registration. Over the whole frame, the correlation
 
        C(d, z) = sum a b / sqrt(sum a a  sum b b),   a shifted by d and enlarged by z            (2)
 
-   has its maximum at the motion of the background between two frames. Let no motion, and those of
-   the frames just before and just after, bound what is expected, and C' be the maximum no more than
-   JUMP pixels from that. The registration breaks if the maximum lies farther, exceeds LOCKED, and
+   has its maximum C at the motion of the background between two frames. Expected are all motions
+   between no motion and those of the frames just before and just after, to JUMP pixels. C' is the
+   maximum over them. The registration breaks if C lies elsewhere, exceeds LOCKED, and
 
        C - C' > EXPLAINED (1 - C')                                                               (3)
 
-A frame t begins a shot if the content differs or the registration breaks in each pair of one of the
-last two frames before t and one of the first two from t on. So a flash of one frame, a shake and a
-cross-fade are no cuts.
+A frame t begins a shot if, for each of the last two frames before t and each of the first two from
+t on, the content differs or the registration breaks between the two. So a flash of one frame, a
+shake and a cross-fade are no cuts.
 
-The sums are freed of the noise, whose deviation is estimated from second differences. The constants
-were chosen on numbers below 500 of `val`. Limits: a picture with little texture (COVERED), such as
-a plain room, gives no cut; a shot has at least two frames; a cut between two equal views of one
-place cannot be seen.
+The noise is subtracted from the sums; its variance is estimated from second differences of pixels.
+The constants were chosen on scenes 0 to 499 of the split `val`. Limits: frames with texture in less
+than a share COVERED, such as a plain room, give no cut; a shot has at least two frames; a cut
+between two equal views of one place cannot be seen.
 """
 
 import functools
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 SMOOTH, BARS = 1.0, 8  # pixels: deviation of the blur; rows left out at the top and the bottom
 WINDOW = 5  # pixels: side of the windows of (1)
 ALIKE, CHANGED, COVERED = 0.6, 0.28, 0.5  # correlation; share of the picture; share with texture
-TEXTURE, NOISE = 0.0015, 0.6  # least <a a> with texture; <a a> of noise, over its variance
-NEAR, FAR = 2, 5  # pixels: shifts of (1) and of (2), in each direction
-ZOOMS = (0.9, 0.95, 1.0, 1.05, 1.1)
-# pixels; least correlation of a new registration; share of the mismatch that it explains
+TEXTURE, NOISE = 0.0015, 0.6  # least <a a> of texture; <a a> of noise, relative to its variance
+NEAR, FAR = 2, 5  # pixels: largest shifts d of (1) and of (2), in each direction
+ZOOMS = (0.9, 0.95, 1.0, 1.05, 1.1)  # z of (2)
+# pixels; least correlation at an unexpected motion; share of the mismatch 1 - C' that it explains
 JUMP, LOCKED, EXPLAINED = 1.5, 0.75, 0.48
-STILL = 0.95  # a correlation that makes a break of the registration impossible
+STILL = 0.95  # correlation of two frames above which the registration cannot break
 KNOWN = 0.5  # least correlation of a known motion
-HALF = 0.5  # seconds: by which `moved` moves a cut; `dissolve` lasts twice as long
+HALF = 0.5  # seconds by which the corruption `moved` moves a cut; `dissolve` lasts twice as long
 
 Shifts = tuple[tuple[int, ...], ...]  # (down, right) in pixels
 _NEAR: Shifts = tuple(itertools.product(range(-NEAR, NEAR + 1), repeat=2))
@@ -68,7 +68,7 @@ _FAR: Shifts = tuple(itertools.product(range(-FAR, FAR + 1), repeat=2))
 
 
 def read_cuts(frames: np.ndarray, fps: float) -> list[float]:
-    """Returns the times in s at which a new shot begins, after the first.
+    """Returns the times in s at which a new shot begins, without the start of the first.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -79,7 +79,9 @@ def read_cuts(frames: np.ndarray, fps: float) -> list[float]:
 
 
 def _gradients(frame: np.ndarray) -> np.ndarray:
-    """Returns the gradients of a frame [SIZE, SIZE, 3] by column and row, [rows, columns, 6]."""
+    """Returns the gradients of a frame [SIZE, SIZE, 3] without the bars, [rows, columns, 6]:
+    differences across, then down, of each colour channel.
+    """
     soft = ndimage.gaussian_filter(frame, (SMOOTH, SMOOTH, 0))
     across, down = soft[1:-1, 2:] - soft[1:-1, :-2], soft[2:, 1:-1] - soft[:-2, 1:-1]
     return np.concatenate([across, down], axis=-1)[BARS - 1 : 1 - BARS]
@@ -90,7 +92,9 @@ def _windowed(x: np.ndarray) -> np.ndarray:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray, down: int, right: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the parts of two pictures that coincide after `a` is shifted."""
+    """Returns the parts of pictures a and b [H, W, ...] that coincide after `a` is shifted by
+    (down, right) pixels.
+    """
     h, w = a.shape[:2]
     return (
         a[max(0, -down) : h - max(0, down), max(0, -right) : w - max(0, right)],
@@ -123,7 +127,7 @@ class _Film:
         return _gradients(frame)
 
     def cut(self, t: int) -> bool:
-        """Returns whether frame `t` begins a shot."""
+        """Returns whether the frame of index t begins a shot."""
         changed, covered = self._changed(t - 1, t, ((0, 0),))
         if covered < COVERED:
             return False
@@ -136,7 +140,9 @@ class _Film:
         return self._changed(a, b, _NEAR)[0] > CHANGED
 
     def _changed(self, a: int, b: int, shifts: Shifts) -> tuple[float, float]:
-        """Returns the shares of the picture that changed and that have texture, by (1)."""
+        """Returns (share of the pixels that changed between frames a and b, share that have
+        texture), by (1) over these shifts.
+        """
         first, second = self.gradients(a), self.gradients(b)
         powers = [np.maximum(_windowed(np.square(x).sum(-1)), 0.0) for x in (first, second)]
         alike = np.full(powers[0].shape, -1.0, np.float32)
@@ -148,7 +154,9 @@ class _Film:
         return float((texture & (alike < ALIKE)).mean()), float(texture.mean())
 
     def _correlations(self, a: int, b: int, shifts: Shifts, zoom: float = 1.0) -> np.ndarray:
-        """Returns C of (2) for each shift."""
+        """Returns the correlation (2) of frames a and b for each shift, with `a` enlarged by
+        `zoom`.
+        """
         first, second = self.gradients(a, zoom), self.gradients(b)
         values = []
         for shift in shifts:
@@ -163,9 +171,9 @@ class _Film:
         return float(self._correlations(a, b, _NEAR).max())
 
     def _motion(self, a: int) -> np.ndarray:
-        """Returns the motion of the background from frame `a` to the next, (down, right) in pixels.
+        """Returns the motion of the background from frame a to the next, (down, right) in pixels.
 
-        Zero beyond the ends of the clip, and where no shift makes the frames alike.
+        Zero beyond the ends of the clip, and where no shift has a correlation of KNOWN.
         """
         if not 0 <= a < len(self.frames) - 1:
             return np.zeros(2)
@@ -174,7 +182,9 @@ class _Film:
         return np.array(_FAR[best], float) if values[best] > KNOWN else np.zeros(2)
 
     def _breaks(self, a: int, b: int, t: int) -> bool:
-        """Returns whether the registration of frames `a` and `b` breaks at frame `t` between."""
+        """Returns whether the registration (3) of frames a and b breaks at frame t, with a < t <=
+        b: the background moves between them as no continuous motion does.
+        """
         before, after = self.motion(t - 2), self.motion(t)
         # all motion but that of the one step from t - 1 to t
         known = (t - 1 - a) * before + (b - t) * after
@@ -194,8 +204,10 @@ class _Film:
 
 
 def shot_starts(example: Example) -> tuple[list[int], list[int]]:
-    """Returns the frames at which the shots of an example begin, after the first: those that change
-    the view, and all.
+    """Returns (frames at which visible cuts lie, frames at which all cuts lie) of an example, by
+    its take: the indices of the first frames of its shots after the first shot.
+
+    A cut is visible if it changes the view.
     """
     starts = [int(s) for s in np.cumsum(example.format.shots[:-1])]
     facts = example.take.facts
@@ -206,8 +218,8 @@ def shot_starts(example: Example) -> tuple[list[int], list[int]]:
 
 
 def _replaced_cut(c: Example) -> tuple[int, int, int] | None:
-    """Returns (first frame of the shot before, of the shot after, end of the latter) of one visible
-    cut; None without one.
+    """Returns (first frame of the shot before, first frame of the shot after, last frame + 1 of the
+    shot after) of a random visible cut of clip `c`; None without one.
     """
     visible, starts = shot_starts(c)
     if not visible:
@@ -219,14 +231,16 @@ def _replaced_cut(c: Example) -> tuple[int, int, int] | None:
 
 
 def _bounced(numbers: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Returns frame numbers reflected into first ... end - 1, as a film that runs to and fro."""
+    """Returns frame numbers reflected into first ... end - 1, so that a clip runs to and fro."""
     period = max(2 * (end - first) - 1, 1)
     inside = (numbers - first) % period
     return first + np.minimum(inside, period - inside)
 
 
 def _joined_frames(c: Example) -> tuple[np.ndarray, int]:
-    """Returns the frames of a clip without one cut, and the number of the frame where it was."""
+    """Returns (frames of a clip without one of its cuts, index of the frame where the cut was, 0
+    for a clip without a visible cut).
+    """
     place = _replaced_cut(c)
     if place is None:
         return c.frames, 0
@@ -238,7 +252,7 @@ def _joined_frames(c: Example) -> tuple[np.ndarray, int]:
 
 @corrupt_frames
 def moved(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` with one cut half a second later.
+    """Corruption: the frames of clip `c` with one cut half a second later (HALF).
 
     The shot before it is slower, and the shot after it begins later.
     """
@@ -254,7 +268,9 @@ def moved(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def joined(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` without one cut. The shot before it runs to and fro."""
+    """Corruption: the frames of clip `c` without one cut. The shot before it runs to and fro for as
+    long as both lasted.
+    """
     return _joined_frames(c)[0]
 
 
@@ -286,7 +302,9 @@ def dissolve(c: Example) -> np.ndarray:
 
 
 def _within(times: list[float], others: list[int], fps: float) -> int:
-    """Returns how many of the times in s match one of the frames `others`, to one frame."""
+    """Returns how many of the times in s match one of the frames `others` to within one frame, each
+    at most once.
+    """
     return len(match(times, [o / fps for o in others], 1.01 / fps))
 
 
@@ -305,12 +323,12 @@ class CutsOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times in s at which a new shot begins, after the first."""
+        """Returns the times in s at which a new shot begins, without the start of the first."""
         return read_cuts(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every visible cut is read and none is extra; None for shots without a
-        visible cut.
+        """Returns whether every visible cut is read and none where no shot begins; None for a take
+        of several shots without a visible cut.
         """
         visible, starts = shot_starts(example)
         if starts and not visible:
@@ -320,23 +338,23 @@ class CutsOracle(Oracle):
         return found == len(visible) and _within(cuts, starts, reading.fps) == len(cuts)
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the example has a cut for the corruption to change. Ground truth and
-        degradations always apply.
+        """Returns whether a condition may be judged on the example: a corruption needs a visible
+        cut to change; ground truth and degradations always may.
         """
         return condition in (GROUND_TRUTH, *DEGRADATIONS) or bool(shot_starts(example)[0])
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Returns the clips with their frames permuted.
 
-        All stories of a format have their cuts at the same times, so takes of others would agree.
+        All stories of a format have their cuts at the same times, so exchanged takes would agree.
         """
         return disordered(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns precision and recall of the cuts, the cuts read in clips of one shot, and those
-        that a cross-fade or a flash adds.
+        """Returns the rows clips of one shot in which a cut is read, precision and recall of the
+        cuts of stories, and clips in which a cross-fade or a flash adds a cut.
         """
         several = [(e, r.of(self.name)) for e, r in zip(examples, readings, strict=True)]
         single = [cuts for e, cuts in several if not e.format.shots]
@@ -366,7 +384,9 @@ def _count(flags: Iterable[bool]) -> str:
 
 
 def _counts(example: Example, cuts: list[float]) -> tuple[int, int, int, int]:
-    """Returns the numbers of cuts read, of right ones, of visible cuts and of found ones."""
+    """Returns the numbers of (cuts read, those of them that are correct, visible cuts of the
+    example, those of them that are found).
+    """
     visible, starts = shot_starts(example)
     fps = float(example.fps)
     return len(cuts), _within(cuts, starts, fps), len(visible), _within(cuts, visible, fps)

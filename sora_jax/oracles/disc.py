@@ -1,20 +1,20 @@
 """Tracks one ball behind nets, rims and panels: its full disc is fitted to the visible part.
 
-With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi hidden by
-an object in front, and the disc D(c, r) of the ball's radius at c, drawn with a ramp of one
-pixel, the centre in every frame is
+With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi of the pixel
+that an object in front hides, and the picture D(c, r) of a disc with the ball's radius r at c,
+whose edge is one pixel wide, the centre in every frame is
 
     argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                              (1)
 
 by Gauss-Newton from the centroid of the visible part. The centre of a half-hidden ball is
 therefore that of its disc, not that of its visible half. Inside a ball alpha is set to 1 -
-phi, also in a highlight. r^2 pi is the median of the WHOLEST largest visible areas. A frame
+phi, also in a highlight. pi r^2 is the median of the WHOLEST largest visible areas. A frame
 gives a position only if a share MIN_UNHIDDEN of the disc is not hidden and a share
 MIN_COLOURED of that part has the ball's colour.
 
-Units: metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the
-largest coloured area. Further balls of its colour or of other colours are flagged, not
-tracked.
+Results are in metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the
+largest coloured area. Frames that show further balls, of its colour or of others, are flagged;
+these balls are not tracked.
 """
 
 import dataclasses
@@ -35,7 +35,8 @@ from sora_jax.oracles.tracker import (
 from sora_jax.worlds.playhouse.spec import from_pixels, palette, pixels_per_metre
 
 MIN_COLOURED, MIN_UNHIDDEN = 0.35, 0.4
-# number of frames with the largest area that give the radius; least visible share of a whole disc
+# number of frames, those with the largest area, that give the radius; least visible share of a disc
+# that counts as whole
 WHOLEST, WHOLE = 4, 0.97
 SMALL = 0.15  # metres: least radius of a second ball
 MIN_BLOB = 5.0  # pixels: a smaller blob is noise
@@ -50,13 +51,15 @@ class Disc:
     Attributes:
         colour: name of its palette colour.
         position: centre [F, 2] in metres; NaN in frames that give none.
-        radius: in metres.
-        area: bool [F, H, W], the ball's pixels.
-        size: [F], radius in metres in frames in which nothing hides the ball, else NaN.
+        radius: of the disc in all frames, in metres.
+        area: mask of the ball's pixels, bool [F, H, W].
+        size: [F], radius measured in each frame in metres; NaN where something hides the ball.
         visible: [F], share of the disc that nothing hides.
-        before: [F], area with the ball's colour where it should be hidden, relative to the disc's.
-        twice: bool [F], the colour covers more elsewhere than a ball of radius SMALL does.
-        others: bool [F], another colour covers more than a ball of radius SMALL does.
+        before: [F], area with the ball's colour where an object in front should hide it, relative
+            to the area of the disc.
+        twice: bool [F], True where the ball's colour covers more area outside of the disc than a
+            ball of radius SMALL does.
+        others: bool [F], True where another colour covers more than a ball of radius SMALL does.
     """
 
     colour: str
@@ -71,7 +74,7 @@ class Disc:
 
     @property
     def found(self) -> np.ndarray:
-        """The frames that give a position, bool [F]."""
+        """A mask, bool [F]: frames that give a position."""
         return np.isfinite(self.position[:, 0])
 
 
@@ -79,20 +82,21 @@ def still_picture(frames: np.ndarray) -> np.ndarray:
     """Returns the background behind the balls, [H, W, 3], from frames [F, H, W, 3] of a static
     camera.
 
-    Values are in [0, 1]. Each pixel is the median over the frames in which no ball covers it. One
-    that is always covered is filled from its row.
+    Values are in [0, 1]. Each pixel is the median over the frames in which no ball covers it; one
+    that is always covered gets the median of its row.
     """
     return backdrop(frames, ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
 
 
 def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: float) -> Disc | None:
-    """Tracks the ball with the largest coloured area; returns None without a ball.
+    """Returns the track of the ball with the largest coloured area; None without a ball.
 
     Args:
         frames: [F, H, W, 3] of a static camera, in [0, 1].
         still: background without balls, [H, W, 3].
-        front: share of each pixel that an object in front of the ball hides, [H, W] or [F, H, W].
-        extent: width of the frames in metres.
+        front: phi, the share of each pixel that an object in front of the ball hides, [H, W] or
+            [F, H, W].
+        extent: metres that the width of a frame shows.
     """
     count, size = frames.shape[:2]
     colour = vivid(frames)
@@ -147,14 +151,18 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
 
 
 def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Assigns each coloured blob the colour that most of it has.
+    """Assigns each coloured blob (connected region of a frame) the colour that most of it has.
 
     The dark side of a ball may look like another colour. So may its rim, in a video with subsampled
-    colour. A single pixel is noise.
+    colour. A blob of less than MIN_BLOB pixels is noise.
+
+    Args:
+        label: index of each pixel's colour, -1 for none, [F, H, W].
+        alpha: share of each colour, [F, H, W, colours].
 
     Returns:
-        Colour of each pixel's blob, -1 for none; share of the pixel's own colour; sum of that share
-        over the blob. All [F, H, W].
+        (index of the colour of each pixel's blob, -1 for none; share of the pixel's own colour;
+        sum of that share over the blob), all [F, H, W].
     """
     share = np.where(
         label >= 0,
@@ -177,8 +185,8 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
-    """Returns alpha [H, W] of the largest component and of everything within `reach` pixels of
-    it. A rim or a net can split a ball into components.
+    """Returns alpha [H, W] with 0 farther than `reach` pixels from its largest connected region. A
+    rim or a net in front can split a ball into several regions.
     """
     parts, n = components(np.asarray(ndimage.binary_dilation(alpha > 0.3)))
     if n < 2:
@@ -189,7 +197,7 @@ def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _centre(alpha: np.ndarray, clear: np.ndarray, radius: float) -> np.ndarray:
-    """Returns (column, row) of equation (1); clear is 1 - phi."""
+    """Returns the centre (column, row) of the disc by equation (1); clear is 1 - phi, [H, W]."""
     row, column = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]]
     alpha = _largest(alpha, radius)
     c = np.array([np.sum(alpha * column), np.sum(alpha * row)]) / max(alpha.sum(), 1e-6)

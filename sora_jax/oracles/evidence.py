@@ -1,4 +1,6 @@
-"""Evidence for a family's judge: oracle readings of a clip, with and without its camera motion."""
+"""Evidence: the oracle readings of a clip that a family of scenes judges prompts by, with and
+without the camera motion of the clip.
+"""
 
 import dataclasses
 import functools
@@ -21,12 +23,12 @@ from sora_jax.worlds.playhouse.render.inputs import ON_TWOS
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Readings of a clip with a panel, filmed by a camera that is static, pans or pushes in.
+    """Readings of a clip of family `occlude`, in which a panel hides a ball.
 
     Attributes:
-        camera: the camera motion, one of these three.
-        panel: the panel; None without one.
-        steady: the clip with the camera motion removed.
+        camera: the camera motion: static, pan or push-in.
+        panel: the panel, a board in front of the balls; None if none is found.
+        steady: readings of the clip with the camera motion removed.
     """
 
     camera: Camera
@@ -37,7 +39,8 @@ class Stage:
 class Evidence:
     """Readings of one clip for the judge of a family of scenes, with and without its camera motion.
 
-    It has all attributes of a `Reading`, and implements `families.base.Reading`.
+    It has all attributes of `oracles.reading.Reading`, and implements the protocol
+    `families.base.Reading`.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -51,13 +54,15 @@ class Evidence:
 
     @functools.cached_property
     def steady(self) -> "Evidence | None":
-        """The film with its camera motion removed; None without posts at the sides of the scene."""
+        """Readings of the film with its camera motion removed; None without the two posts at the
+        sides of the scene, from which that motion is read.
+        """
         return self._steadied(self.camera.views) if self.camera else None
 
     @functools.cached_property
     def stage(self) -> Stage | None:
-        """Panel, camera and steady clip of a clip with a panel; None without posts at the sides of
-        the scene.
+        """Camera, panel and steady clip of a clip of family `occlude`; None without the two posts
+        at the sides of the scene, from which the camera motion is read.
         """
         views = read_move(self.frames, self.fps)
         if views is None:
@@ -69,7 +74,9 @@ class Evidence:
 
     @functools.cached_property
     def permanence(self) -> Permanence | None:
-        """Whether the ball behind a panel persists; None if no ball goes behind a panel."""
+        """Whether the ball that a panel hides is there again afterwards, the same and on its
+        course; None if no ball goes behind a panel.
+        """
         n = self._frames_per_drawing
         if n == 1:
             return self._reading.permanence
@@ -88,12 +95,12 @@ class Evidence:
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:
-        """The facts of every ball, including balls that are hidden most of the time."""
+        """The facts of every ball that is visible in at least a third of the frames."""
         return [read_ball(track, self.fps) for track in lasting(self.tracks)]
 
     @functools.cached_property
     def landings(self) -> tuple[str, ...]:
-        """The colours of the balls in the order of their first floor impacts, for family `room`."""
+        """The colours of the balls that hit the floor, in the order in which they first do."""
         times = {}
         for track in lasting(self.tracks):
             kinks = arcs.kinks(arcs.fit(track, self.fps), track, self.fps)

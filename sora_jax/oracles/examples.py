@@ -1,8 +1,9 @@
 """Examples: clips together with the takes that they show, for judging oracles and models.
 
-A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an
-oracle is calibrated on. `shuffled`, `disordered`, `exchanged_audio`, `blank` and `empty` make
-examples on which a measurement must score low.
+A take is the ground truth of a clip: a drawn scene with its trajectory and captions. A family is a
+kind of scenes, such as `room` (balls in a room). A stage is a set of clips that oracles are
+calibrated on, named after its family; `STAGES` makes them. `shuffled`, `disordered`,
+`exchanged_audio`, `blank` and `empty` make examples on which a measurement must score low.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.takes import render_batch
 
 VIDEO, AUDIO = "video", "audio"
-IMPACT_TO_WORD = 0.25  # least seconds from an impact to the next word of a narrator
-BETWEEN_WORDS = 0.12  # least seconds of silence between two words
+IMPACT_TO_WORD = 0.25  # seconds, at least, from an impact to the next word of a narrator
+BETWEEN_WORDS = 0.12  # seconds of silence, at least, between two words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class Example(Clip):
     Attributes:
         take: the scene, its trajectory and its captions.
         format: frame count, frame rate and size of the clip.
-        reference: a render of the take, for metrics that compare with it. Default: None.
+        reference: the unchanged render of the take, for metrics that compare with it, such as
+            PSNR. Default: None.
     """
 
     take: Take
@@ -45,15 +47,17 @@ class Example(Clip):
 
     @property
     def rng(self) -> np.random.Generator:
-        """A new random generator for corruptions, always with the same seed: the take's index."""
+        """A new random generator for corruptions, seeded by the take's index, so that each call
+        draws the same numbers.
+        """
         return np.random.default_rng([17, self.take.index])
 
 
 def example(
     take: Take, frames: np.ndarray, samples: np.ndarray | None, format: ClipFormat
 ) -> Example:
-    """Returns the `Example` of a take, from frames [F, H, W, 3] and samples [S] or None in a
-    format.
+    """Returns the `Example` of a take, with the given frames [F, H, W, 3] in [0, 1] and samples
+    [S] (None: no audio), which are in `format`.
     """
     return Example(frames, samples, format.fps, take=take, format=format)
 
@@ -61,12 +65,12 @@ def example(
 def ground_truth(
     split: str, indices: Iterable[int], format: ClipFormat, batch: int = 16
 ) -> list[Example]:
-    """Returns renders of takes of a split of family `room`, with their takes.
+    """Returns renders of family `room` (balls in a room), with their takes.
 
-    For every format, the takes are those that models train on and are scored on.
+    The format changes the renders, not the takes, so they are those of the data sets.
 
     Args:
-        split: "train", "val" or another split.
+        split: split of the data set: "train" or "val".
         indices: of the takes in the split.
         format: format of the clips.
         batch: clips rendered at a time. Default 16.
@@ -75,9 +79,9 @@ def ground_truth(
 
 
 def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list[Example]:
-    """Returns takes with their rendered video and audio.
+    """Returns an example of each take: its rendered video and audio with the take.
 
-    All batches have `batch` takes, so the renderer compiles once.
+    All batches have `batch` takes (the last is padded), so the renderer compiles once.
 
     Args:
         takes: the takes.
@@ -97,15 +101,15 @@ def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list
 
 
 def room(clips: list[Example]) -> list[Example]:
-    """Returns the clips, which are of family `room`, unchanged: the calibration stage "room"."""
+    """Returns the clips unchanged: the stage "room", whose clips are those given."""
     return clips
 
 
 def narrated(clips: list[Example]) -> list[Example]:
-    """Adds spoken words to the audio of the clips.
+    """Returns the clips with a narrator's words in the audio: the stage "narrated".
 
-    The voices are not among those that the words oracle is trained on, and no word coincides with
-    an impact.
+    The takes state these words. The voices are not among those that the words oracle is fitted on.
+    No word coincides with an impact: it starts at least IMPACT_TO_WORD seconds after one.
     """
     takes = []
     for c in clips:
@@ -151,7 +155,9 @@ def narrated(clips: list[Example]) -> list[Example]:
 
 
 def phyworld(clips: list[Example]) -> list[Example]:
-    """Returns as many clips of the PhyWorld families as are given, cycling through the tasks."""
+    """Returns as many clips of the PhyWorld tasks (uniform motion, collision, parabola, in turns)
+    as are given: the stage "phyworld".
+    """
     families = [f"phyworld_{task}_30k" for task in TASKS]
     return render_takes(
         [draw("val", i, family=families[i % len(families)]) for i in range(len(clips))],
@@ -161,15 +167,15 @@ def phyworld(clips: list[Example]) -> list[Example]:
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """A function of clips that renders as many clips of a family of scenes, for calibration.
+    """A stage: a function of clips that renders as many clips of a family of scenes.
 
-    They have the indices and split of the given clips. If the family lacks that split, it uses
-    `val`.
+    Their takes have the indices of the given clips' takes. If the family lacks the split of the
+    given clips, that of the new ones is `val`.
 
     Attributes:
         name: name of the family and of the stage.
-        styles: styles to cycle through; () leaves the style to the family.
-        format: name of the format. Default: "", the format of the given clips.
+        styles: rendering styles, used in turns. Default: (), the family draws the style.
+        format: key in FORMATS. Default: "", the format of the given clips.
         split: split of the family. Default: "", the split of the given clips.
     """
 
@@ -194,18 +200,18 @@ class Staged:
 
 @dataclasses.dataclass(frozen=True)
 class Alternating:
-    """A function of clips that renders as many clips of several stages in turns, for calibration.
+    """A stage: a function of clips that renders as many clips, of several stages in turns.
 
     Attributes:
         name: name of the stage.
-        parts: the stages.
+        parts: the stages, of which one may stand several times.
     """
 
     name: str
     parts: tuple[Staged, ...]
 
     def __call__(self, clips: list[Example]) -> list[Example]:
-        """Returns as many clips; clip i is of stage i modulo their number."""
+        """Returns as many clips as are given; clip i is of `parts[i % len(parts)]`."""
         n = len(self.parts)
         turns = [part(clips[k::n]) if clips[k::n] else [] for k, part in enumerate(self.parts)]
         return [turns[i % n][i // n] for i in range(len(clips))]
@@ -213,19 +219,19 @@ class Alternating:
 
 FILM, OCCLUDE, COURT = Staged("film", FILM_STYLES), Staged("occlude"), Staged("court")
 TALK, STORY = Staged("talk", FILM_STYLES, "S"), Staged("story", FILM_STYLES, "story3")
-# talks of held-out characters
+# talks of held-out characters, which no table of an oracle was fitted on
 HELD_OUT = Alternating("held_out", (Staged("talk", FILM_STYLES, "S", "identity"),))
 # half of them stories of several shots, half clips of one shot
 SCENES = Alternating("scenes", (STORY, TALK, STORY, FILM))
-# Each maps clips of rooms to as many examples of its stage.
+# Each stage is a function of clips of rooms that returns as many examples.
 STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
     "stage", None, [room, narrated, FILM, OCCLUDE, COURT, phyworld, TALK, STORY, SCENES, HELD_OUT]
 )
 
 
 def head_centres(clip: Example) -> np.ndarray:
-    """Returns the true centres of the heads in every frame of a clip, [N, F, 2]: x and y in widths
-    of the frame, for N actors in the order of the scene.
+    """Returns the true centres of the heads in every frame of a clip, [N, F, 2], for N actors in
+    the order of the scene: x from the left and y from the top, as shares of the frame's width.
     """
     times, size = clip.format.frame_times(), clip.format.size
     seen, rows = views(clip.take.scene, times), []
@@ -236,8 +242,8 @@ def head_centres(clip: Example) -> np.ndarray:
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:
-    """Returns renders of the clips without balls and actors, and of films without posts,
-    [B, F, H, W, 3].
+    """Returns renders of the clips' scenes without balls and actors, [B, F, H, W, 3]. Films are
+    also without the posts that show the camera's motion.
     """
     scenes = [
         dataclasses.replace(
@@ -256,7 +262,9 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
 
 
 def quiet(c: Example) -> np.ndarray:
-    """Returns the ambient noise of a clip without its impacts and words, samples [S]."""
+    """Returns the audio of a clip's take without impacts, words and rolling, samples [S]: the
+    ambient noise alone.
+    """
     scene = dataclasses.replace(c.take.scene, narration=None, rolling=False, cast=())
     bare = dataclasses.replace(c.take, scene=scene)
     inputs = sound.sound_inputs([bare], c.format)
@@ -266,8 +274,8 @@ def quiet(c: Example) -> np.ndarray:
 
 
 def empty(clips: list[Example]) -> list[Example]:
-    """Returns the clips with the room without balls and actors as video, and the ambient noise
-    without impacts and words as audio.
+    """Returns the clips with nothing to read: the video shows the scene without balls and actors,
+    and the audio is the ambient noise without impacts and words.
     """
     return [
         dataclasses.replace(c, frames=room, samples=quiet(c))
@@ -276,21 +284,23 @@ def empty(clips: list[Example]) -> list[Example]:
 
 
 def facts_key(take: Take) -> Hashable:
-    """Returns a hashable key of all facts in a take's caption."""
+    """Returns a hashable key of a take's facts: equal for two takes whose captions state the same
+    facts.
+    """
     facts: Any = take.facts  # every family's facts have `key`
     return facts.key()
 
 
 def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) -> list[Example]:
-    """Returns every clip with the take of another clip.
+    """Returns every clip with the take of the next clip that differs from it.
 
     Args:
         clips: clips to shuffle.
-        key: function of a take that returns its key. Clip i gets the take of the next clip whose
-            key differs. Default: facts_key, all facts.
+        key: function of a take that returns what must differ between the old and the new take.
+            Default: facts_key, the facts of the caption.
 
     Raises:
-        UserError: all other clips have the same key.
+        UserError: all other clips have the same key as one of them.
     """
     out = []
     for i, c in enumerate(clips):

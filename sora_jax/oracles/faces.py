@@ -1,36 +1,37 @@
 """Finds the faces of characters in a clip, and how far their mouths are open in every frame.
 
-1. Faces. The frames are averaged to SIZE pixels. CHANNELS of a frame are its darkest colour, its
-   saturation, differences of brightness along columns and rows, small bright spots, small dark
-   spots, and dark red. For each width in WIDTHS that a frame may show, in metres, the channels are
-   averaged to CELLS cells a metre. The score of a cell is a linear function of the channels x in
-   the ROWS x COLUMNS cells around it,
+1. Faces. The frames are averaged to SIZE pixels. The CHANNELS of a pixel are its least channel of
+   RGB, its saturation, the differences of brightness to its neighbours across and down, and how
+   much it is a small bright spot, a small dark spot, and dark red. The width that a frame shows in
+   metres is unknown. For each candidate in WIDTHS, the channels are averaged to CELLS cells a
+   metre. The score of a cell is a linear function of the channels x in the ROWS x COLUMNS cells
+   around it,
 
        s = w . x + w_0,      fitted by ridge regression to  exp(-d^2 / (2 SPREAD^2))             (1)
 
    with d the distance in cells to the nearest centre of a head of that size. The scores are
-   averaged over LOOKS frames of the clip. A face is a maximum of at least SHARE of the highest one,
-   which is at least LEAST, with no higher one beside it, above it or below it (APART), and not at
-   a side of the frame (INSIDE).
+   averaged over LOOKS frames of the clip. A face is a local maximum of at least SHARE of the
+   highest score, which must be at least LEAST. No higher maximum may be within APART of it, and it
+   must be INSIDE metres away from the sides of the frame.
 2. Mouths. The inside of an open mouth is DARK_RED in every style. With S the median colour of the
-   cheeks over the clip and D = DARK_RED - S, a pixel c of the lower face is covered by the mouth to
+   cheeks over the clip and D = DARK_RED - S, the mouth covers of a pixel c of the lower face
 
        a = (c - S) . D / |D|^2 in [0, 1.2],      r = |c - S - a D|                              (2)
 
-   where r is what neither skin nor mouth explains. The opening is the area
+   where r is what neither skin nor mouth explains. The opening of the mouth is the area
 
        o = sum over the pixels of the lower face of  max(0, a min(1, max(0, 1.5 - r / RESIDUE))
            - COVERED) times the area of a pixel in square metres                                (3)
 
-   minus its QUIET quantile over the clip, since what is always dark is no open mouth.
+   minus its QUIET percentile over the clip, since what is always dark is no open mouth.
 
 The weights w are stored beside this file, in the table made by
 
     python -m experiments.fit_faces
 
-from training characters alone. A changed look of the cast requires fitting again.
+from training characters alone. A changed look of the characters requires fitting again.
 
-Limits: heads that stand still for the clip, seen at about the widths in WIDTHS.
+Limits: heads that stay in place for the clip, in frames that show about a width of WIDTHS.
 """
 
 import dataclasses
@@ -48,19 +49,21 @@ CELLS = 13.6  # cells per metre
 ROWS, COLUMNS = 17, 15  # cells
 CHANNELS = 7
 LOOKS = 9  # frames
-LEAST = 0.25  # of equation (1)
+LEAST = 0.25  # least score of the best face, equation (1)
 SPREAD = 0.8  # cells
-NEARBY, FAINT = 25, 0.02  # pixels; contrast that counts as half
+# pixels: side of the square that a channel is normalized over; added to its mean contrast there
+NEARBY, FAINT = 25, 0.02
 SOFT = 0.8  # pixels: blur before the channels, so that blurred clips differ less from sharp ones
-SHARE = 0.42
+SHARE = 0.42  # of the highest score: least score of a face
 INSIDE = 0.3  # metres from the centre of a head to the sides of the frame, at least
-# Metres across and down: no other head is so near, but parts of bodies resemble heads.
+# Metres across and down within which only the best face counts: no other head is so near, but parts
+# of bodies resemble heads.
 APART = (0.5, 1.3)
 DARK_RED = np.array([0.44, 0.04, 0.09], np.float32)
 RESIDUE, COVERED = 0.2, 0.35  # of equation (3): distance of colours in [0, 1]; share of a pixel
 QUIET = 20  # percent
-# Metres from the centre of the head, across, from and to below it: cheeks, and the lower face,
-# which can show the mouth.
+# (half width, from, to): regions of the face in metres, from and to so far below the centre of the
+# head. LOWER can show the mouth.
 CHEEKS, LOWER = (0.25, 0.12, 0.22), (0.45, 0.04, 0.46)
 
 
@@ -69,9 +72,10 @@ class Face:
     """A face in a clip.
 
     Attributes:
-        x, y: centre of the head, in widths of the frame from its left and its upper side.
-        shown: metres that the width of the frame shows at the face.
-        score: how sure it is; 1 for an ideal face.
+        x, y: centre of the head, as shares of the frame's width from its left and its upper side.
+        shown: metres that the width of the frame shows: the entry of WIDTHS in which the face was
+            found, so that the head has its usual size.
+        score: certainty, s of equation (1); about 1 for a clear face.
     """
 
     x: float
@@ -81,7 +85,9 @@ class Face:
 
 
 def _averaging(count: int, size: int) -> np.ndarray:
-    """Returns weights [count, size] that average `size` pixels to `count` cells of equal width."""
+    """Returns weights [count, size] that average a row of `size` pixels to `count` cells of equal
+    width.
+    """
     edges = np.linspace(0.0, size, count + 1)
     first, pixel = edges[:-1, None], np.arange(size)
     overlap = np.minimum(pixel + 1, edges[1:, None]) - np.maximum(pixel, first)
@@ -90,28 +96,29 @@ def _averaging(count: int, size: int) -> np.ndarray:
 
 
 def _averaged(images: np.ndarray, count: int) -> np.ndarray:
-    """Averages square images [F, H, H, C] to [F, count, count, C]."""
+    """Returns square images [F, H, H, C] averaged to cells, [F, count, count, C]."""
     across = _averaging(count, images.shape[1])
     return np.einsum("ih,fhwc,jw->fijc", across, images, across, optimize=True)
 
 
 def small(frames: np.ndarray) -> np.ndarray:
-    """Returns square frames at SIZE pixels, float32 [F, SIZE, SIZE, 3]."""
+    """Returns square frames [F, H, H, 3] averaged to SIZE pixels, float32 [F, SIZE, SIZE, 3]."""
     frames = np.asarray(frames, np.float32)
     return frames if frames.shape[1] == SIZE else _averaged(frames, SIZE)
 
 
 def _dark_red(frames: np.ndarray) -> np.ndarray:
-    """Returns R - 2 max(G, B) of pixels [..., 3]: [...]."""
+    """Returns how dark red pixels [..., 3] are, R - 2 max(G, B), [...]."""
     return frames[..., 0] - 2.0 * np.maximum(frames[..., 1], frames[..., 2])
 
 
 def cells(frames: np.ndarray, shown: float) -> np.ndarray:
-    """Returns the channels of frames, averaged to CELLS cells per metre: float32 [F, N, N, C].
+    """Returns the channels of frames (step 1), averaged to CELLS cells per metre: float32
+    [F, N, N, CHANNELS] for N cells across.
 
     Args:
         frames: [F, SIZE, SIZE, 3] in [0, 1].
-        shown: metres that the width of a frame shows.
+        shown: metres that the width of a frame is assumed to show.
     """
     frames = ndimage.gaussian_filter(frames, (0, SOFT, SOFT, 0))
     dark, high = frames.min(-1), frames.max(-1)
@@ -127,21 +134,20 @@ def cells(frames: np.ndarray, shown: float) -> np.ndarray:
 
 
 def _local(images: np.ndarray) -> np.ndarray:
-    """Returns the means over NEARBY x NEARBY pixels, [F, H, W]."""
+    """Returns the means of images [F, H, W] over NEARBY x NEARBY pixels, [F, H, W]."""
     along = ndimage.uniform_filter1d(images, NEARBY, axis=1, mode="nearest")
     return ndimage.uniform_filter1d(along, NEARBY, axis=2, mode="nearest")
 
 
 def _normalized(images: np.ndarray) -> np.ndarray:
-    """Returns images [F, H, W] without their local mean, in local deviations."""
+    """Returns images [F, H, W] less their local mean, divided by their local deviation."""
     less = images - _local(images)
     return less / (np.sqrt(np.maximum(_local(np.square(less)), 0.0)) + FAINT)
 
 
 def surroundings(grid: np.ndarray) -> np.ndarray:
-    """Returns the ROWS x COLUMNS cells around each cell, [F, N, N, C, ROWS, COLUMNS].
-
-    Beyond its sides, a frame repeats its outermost cells. grid is the result of `cells`.
+    """Returns the ROWS x COLUMNS cells around each cell of a grid [F, N, N, C] (of `cells`), as
+    [F, N, N, C, ROWS, COLUMNS]. Beyond its sides, a grid repeats its outermost cells.
     """
     reach = ((0, 0), (ROWS // 2, ROWS // 2), (COLUMNS // 2, COLUMNS // 2), (0, 0))
     padded = np.pad(grid, reach, mode="edge")
@@ -187,13 +193,16 @@ def _place(face: Face) -> float:
 
 
 def _near(face: Face, other: Face) -> bool:
-    """Returns whether a face is too near to `other`, which is surer, to be another one."""
+    """Returns whether a face is so near to `other`, which has a higher score, that it is no face of
+    its own.
+    """
     across, down = other.shown * abs(face.x - other.x), other.shown * abs(face.y - other.y)
     return across < APART[0] and down < APART[1]
 
 
 def openings(frames: np.ndarray, faces: list[Face]) -> np.ndarray:
-    """Returns how far mouths are open: equation (3) in square metres, float64 [N, F] for N faces.
+    """Returns how far the mouths of N faces are open in every frame: their area in square metres,
+    equation (3), float64 [N, F]. 0 for a face whose cheeks are outside of the frame.
 
     Args:
         frames: square, [F, H, H, 3] in [0, 1].
@@ -215,8 +224,8 @@ def openings(frames: np.ndarray, faces: list[Face]) -> np.ndarray:
 
 
 def _part(frames: np.ndarray, face: Face, across: float, above: float, below: float) -> np.ndarray:
-    """Returns the part of frames that is nearer than `across` metres to the middle of a face, and
-    from `above` to `below` metres below its centre: [F, h, w, 3].
+    """Returns a region of the face in all frames, [F, h, w, 3]: up to `across` metres to either
+    side of its centre, and from `above` to `below` metres below it.
     """
     middle = (np.arange(SIZE) + 0.5) / SIZE
     down = face.shown * (middle - face.y)

@@ -1,10 +1,11 @@
 """Facts of a clip in the terms of a caption: the balls, their sizes, launches, directions and
 numbers of bounces.
 
-All facts come from the tracks. Colour and count come from the colours present, size from the
-radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor
-after which the ball rises again. The facts are compared with those of a caption ball by ball.
-The balls of a scene have distinct colours, so the colour identifies the ball.
+All facts come from the tracks (the position of each ball in every frame). Colour and count come
+from the colours present, size from the radius. A track is divided into pieces of free flight and
+of rolling (`arcs.py`). The first piece gives launch and direction. Bounces are the contacts with
+the floor after which the ball rises again. The facts are compared with those of a caption ball by
+ball. The balls of a scene have distinct colours, so the colour identifies the ball.
 """
 
 from typing import TYPE_CHECKING
@@ -34,11 +35,11 @@ from sora_jax.worlds.playhouse.spec import SIZES
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-SIZE_BOUNDARY = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
-# m/s, horizontal and vertical, at time 0: a slower ball in the air was dropped from rest
+SIZE_BOUNDARY = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are "small"
+# m/s, horizontal and vertical, at time 0: a slower ball in the air was dropped
 MAX_DROP_SPEED = (0.5, 1.5)
 MIN_SIDEWAYS = 0.25  # m/s, horizontal: a slower ball has no direction
-ON_FLOOR = 0.15  # metres between ball and floor, below which the ball rolls
+ON_FLOOR = 0.15  # metres between ball and floor: a ball that starts lower can be rolled
 MIN_PRESENCE = 0.5  # least share of frames in which a colour is visible to count as a ball
 # least share of frames in which a coherent ball is found exactly once: 15 of 17
 MIN_FOUND = 0.85
@@ -47,16 +48,17 @@ KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
 
 
 def ball_facts(take: Take) -> Facts:
-    """Returns the facts of the balls of a take of family `room`: what a reading should find."""
+    """Returns the true facts of the balls of a take (ground truth) of family `room`."""
     assert isinstance(take.facts, Facts), f"family {take.family} has other facts"
     return take.facts
 
 
 def read_ball(track: Track, fps: float) -> BallFacts:
-    """Returns the facts of one ball: colour, size, launch, direction and bounces, read from its
-    track.
+    """Returns the facts of one ball: colour, size, launch, direction and bounces.
 
-    fps is in frames/s.
+    Args:
+        track: the positions of the ball.
+        fps: frames/s.
     """
     pieces = arcs.fit(track, fps)
     first = pieces[0]
@@ -77,24 +79,25 @@ def read_ball(track: Track, fps: float) -> BallFacts:
 
 
 def read_facts(tracks: list[Track], fps: float) -> Facts:
-    """Returns the facts of all balls that are visible in at least half of the frames.
+    """Returns the facts of all balls that are visible in at least half of the frames
+    (MIN_PRESENCE).
 
     Args:
-        tracks: of all colours.
+        tracks: the tracks of all colours.
         fps: frames/s.
     """
     return Facts(tuple(read_ball(t, fps) for t in tracks if np.mean(t.copies > 0) >= MIN_PRESENCE))
 
 
 def coherent(tracks: list[Track], fps: float) -> bool:
-    """Returns whether every ball is one persistent object.
+    """Returns whether every ball is one persistent object throughout the clip.
 
-    Every lasting ball is found exactly once in nearly all frames, keeps its size, moves, never
-    jumps, and its path has no tear. Every other track is present in at most 1 - MIN_FOUND of the
-    frames.
+    It is if every ball that is visible in a third of the frames is found exactly once in nearly all
+    frames (MIN_FOUND), keeps its size, moves, never jumps, and has a path without gaps; and if any
+    other colour is visible in at most 1 - MIN_FOUND of the frames.
 
     Args:
-        tracks: of all colours.
+        tracks: the tracks of all colours.
         fps: frames/s.
     """
     balls = lasting(tracks)
@@ -120,18 +123,19 @@ def _moves(track: Track) -> bool:
 
 
 def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool | None]:
-    """Returns which kinds of fact match the caption.
+    """Returns which kinds of facts match the caption.
 
     Args:
         read: facts read from the clip.
         target: facts of the caption.
-        coherent: result of `coherent` for the clip. Default: True.
+        coherent: whether every ball is one persistent object (`coherent` of this module). Default:
+            True.
 
     Returns:
-        {colour, count, size, launch, direction, bounces, all: bool}; None where the caption has no
-        such fact. `colour`: the set of colours matches. `count`: the number of balls matches and
-        the clip is `coherent`. The other kinds match if they do for every ball of the caption; a
-        missing ball fails.
+        A dictionary with the keys of KINDS and "all"; True where the facts match, None where the
+        caption has no such fact. `colour`: the set of colours matches. `count`: the number of balls
+        matches and the clip is coherent. The other kinds match if they do for every ball of the
+        caption; a missing ball fails. `all`: every kind that is not None matches.
     """
     by_colour = {b.colour: b for b in read.balls}
     matches: dict[str, bool | None] = {
@@ -150,13 +154,13 @@ def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool
 
 
 def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
-    """Returns the frames, bool [F], in which every ball of the caption is found exactly once and no
-    ball of another colour is present.
+    """Returns a mask, bool [F]: frames in which every ball of the caption is found exactly once and
+    no ball of another colour is visible.
 
-    All False if a ball of the caption is missing or does not move.
+    All False if a ball of the caption is missing or does not move by its own radius.
 
     Args:
-        tracks: of all colours.
+        tracks: the tracks of all colours.
         target: facts of the caption.
     """
     by_colour = {t.colour: t for t in lasting(tracks)}

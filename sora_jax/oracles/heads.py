@@ -1,34 +1,34 @@
-"""The embedding of a head: numbers by which two views of one character are near, and views of
-different characters are far apart.
+"""The embedding of a head: a vector by which two pictures of one character are near, and pictures
+of different characters are far apart.
 
 1. Crop. A head is averaged to ROWS x COLUMNS cells of CELL metres around the centre of its face
    (`faces.find_faces`), in each of LOOKS frames. x is the median over the frames, which shows the
    face from the front with open eyes unless it looks away for half of the clip.
-2. Alignment. The detector is accurate to about 2 cm. The rest of the way to the centre of the head
-   is linear in x, and the crop is taken again at
+2. Alignment. The face detector is accurate to about 2 cm. A linear function of x predicts the shift
+   from the found centre c to the true centre of the head, and the crop is taken again at
 
        c' = c + (x - m_k) B_k + b_k      for k = 1, ..., ALIGNMENTS                              (1)
 
-3. Embedding. Ridge regression predicts the factors of the look (`cast.Character.features`) from
-   x, in all styles and lights at once. Its errors differ by factor, and are correlated. With S the
-   covariance of what the factors explain of the predictions, and N that of the rest, the embedding
-   has the DIMENSIONS directions v of the highest s in S v = s N v with v N v = 1 (Fisher's
-   discriminant):
+3. Embedding. Ridge regression with weights W predicts the features of a character's look
+   (`cast.Character.features`) from x, for all styles and lights at once. Its errors differ by
+   feature, and are correlated. With S the covariance of the part of the predictions that the true
+   features explain, and N that of the rest, the columns of V are the DIMENSIONS directions v with
+   the highest s in S v = s N v, v N v = 1 (Fisher's discriminant):
 
        e = (x - m) W V                                                                           (2)
 
-4. Distance. Two heads are at d = |e - e'|, in deviations of the errors. They are one character if
-   d < SAME, where false acceptance is about as frequent as false rejection.
+4. Distance. Two heads are at d = |e - e'|, in standard deviations of the errors. They are one
+   character if d < SAME, where false acceptance is about as frequent as false rejection.
 
-The stills of a character (`references.py`) have a style and a light of their own. Their framing is
-known; the one from the front is compared.
+The stills of a character (reference pictures, `references.py`) have a style and a light of their
+own. Their framing is known. The one from the front is compared.
 
 B, b, m and W V are stored beside this file, in the table made by
 
     python -m experiments.fit_identity
 
-from random characters, none of them held out. A changed look of the cast, or a changed table of
-faces, requires fitting again.
+from random characters, none of them held out. A changed look of the characters, or a changed table
+of faces, requires fitting again.
 
 Limits: persons, seen from the front for half of the clip. Stills do not show how tall a character
 is, and a bald one shows the hue of its hair in its brows alone.
@@ -48,17 +48,18 @@ from sora_jax.worlds.playhouse.references import WIDTH
 
 TABLE = Path(__file__).parent / "identity.json"
 CELL, ROWS, COLUMNS = 0.06, 28, 20  # metres; cells
-ABOVE = 0.95  # metres from the centre of the head up to the top of the crop: hats
+ABOVE = 0.95  # metres from the centre of the head up to the top of the crop, which includes hats
 LOOKS = 9  # frames
 ALIGNMENTS, DIMENSIONS = 2, 20
-RIDGE = {"shift": 1e-2, "look": 3e-4}  # of squared colours in [0, 1]
-SAME = 12.0  # of step 4
-STILL = Face(0.5, 0.55, WIDTH, 1.0)  # framing of a still
+# added to the covariance of x, for the regressions of steps 2 and 3
+RIDGE = {"shift": 1e-2, "look": 3e-4}
+SAME = 12.0  # distance below which two heads are one character (step 4)
+STILL = Face(0.5, 0.55, WIDTH, 1.0)  # place of the face in a still
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The fitted constants of equations (1) and (2), with K = 3 ROWS COLUMNS.
+    """The fitted constants of equations (1) and (2), for crops of K = 3 ROWS COLUMNS numbers.
 
     Attributes:
         centre: m_k, [ALIGNMENTS, K].
@@ -82,8 +83,8 @@ def _table() -> Table:
 
 
 def _averaging(first: float, cell: float, count: int) -> np.ndarray:
-    """Returns weights [count, SIZE] that average pixels to cells of `cell` pixels from pixel
-    `first` on. A cell outside of the frame repeats the nearest pixel.
+    """Returns weights [count, SIZE] that average a row of pixels to `count` cells, each `cell`
+    pixels wide, from pixel `first` on. A cell outside of the frame repeats the nearest pixel.
     """
     edges = np.clip(first + cell * np.arange(count + 1), 0.0, SIZE)
     pixel = np.arange(SIZE)
@@ -96,11 +97,12 @@ def _averaging(first: float, cell: float, count: int) -> np.ndarray:
 
 
 def crop(frames: np.ndarray, face: Face) -> np.ndarray:
-    """Returns x of step 1, float32 [3 ROWS COLUMNS].
+    """Returns the cells around a face, the median over the frames: x of step 1, float32
+    [3 ROWS COLUMNS].
 
     Args:
-        frames: square, [F, H, H, 3] in [0, 1].
-        face: the face.
+        frames: [F, SIZE, SIZE, 3] in [0, 1] (`looks`).
+        face: where the face is.
     """
     scale = SIZE / face.shown
     left = SIZE * face.x - 0.5 * COLUMNS * CELL * scale
@@ -121,9 +123,8 @@ def moved(face: Face, shift: np.ndarray) -> Face:
 
 
 def looks(frames: np.ndarray, count: int = LOOKS) -> np.ndarray:
-    """Returns `count` frames of a clip [F, H, H, 3] at SIZE pixels, evenly spread, or all of fewer.
-
-    count is LOOKS by default.
+    """Returns `count` frames (default LOOKS) of a clip [F, H, H, 3], evenly spread in time, or all
+    if it has fewer: float32 [count, SIZE, SIZE, 3].
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     return small(np.asarray(frames)[chosen])
@@ -133,9 +134,9 @@ def embed(frames: np.ndarray, face: Face, table: Table | None = None) -> np.ndar
     """Returns the embedding of a head, equation (2), float32 [DIMENSIONS].
 
     Args:
-        frames: those of the clip, square, [F, H, H, 3] in [0, 1].
-        face: the face, of `faces.find_faces`.
-        table: the constants. Default: those stored beside this file.
+        frames: of the clip, square, [F, H, H, 3] in [0, 1].
+        face: where the face is, as `faces.find_faces` returns it.
+        table: the fitted constants. Default: those stored beside this file.
     """
     table, seen = table or _table(), looks(frames)
     for centre, shift, offset in zip(table.centre, table.shift, table.offset, strict=True):
@@ -144,24 +145,31 @@ def embed(frames: np.ndarray, face: Face, table: Table | None = None) -> np.ndar
 
 
 def embed_stills(stills: np.ndarray, table: Table | None = None) -> np.ndarray:
-    """Returns the embedding of a character from its stills [4, H, H, 3] in [0, 1], in the order of
-    `references.VIEWS`.
+    """Returns the embedding of a character from its stills, float32 [DIMENSIONS]. Only the still
+    from the front is read.
+
+    Args:
+        stills: [4, H, H, 3] in [0, 1], in the order of `references.VIEWS`.
+        table: the fitted constants. Default: those stored beside this file.
     """
     return embed(stills[:1], STILL, table)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns the distance of embeddings [..., DIMENSIONS], [...]."""
+    """Returns the Euclidean distance of embeddings a and b [..., DIMENSIONS] (which broadcast), in
+    standard deviations of the errors, [...].
+    """
     return np.linalg.norm(a - b, axis=-1)
 
 
 def ridge(x: np.ndarray, y: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns mean [K], weights [K, D] and constant [D] of the ridge regression of y on x.
+    """Returns (mean [K], weights [K, D], constant [D]) of a ridge regression of y on x, which
+    predicts y = (x - mean) weights + constant.
 
     Args:
-        x: [N, K].
-        y: [N, D].
-        least: added to the diagonal of the covariance of x.
+        x: N inputs, [N, K].
+        y: N targets, [N, D].
+        least: regularization, added to the diagonal of the covariance of x.
     """
     mean, z = x.mean(0), x - x.mean(0)
     square = z.T @ z / len(z) + least * np.eye(z.shape[1], dtype=z.dtype)
@@ -169,7 +177,9 @@ def ridge(x: np.ndarray, y: np.ndarray, least: float) -> tuple[np.ndarray, np.nd
 
 
 def _crossed(x: np.ndarray, y: np.ndarray, least: float) -> np.ndarray:
-    """Returns predictions of y [N, D], those of either half by a regression on the other."""
+    """Returns predictions of y [N, D] from x [N, K] by two-fold cross-validation: those of each
+    half by the ridge regression (`ridge`) on the other half.
+    """
     even, predicted = np.arange(len(x)) % 2 == 0, np.zeros_like(y)
     for half in (even, ~even):
         mean, weights, constant = ridge(x[half], y[half], least)
@@ -183,10 +193,10 @@ def fit(
     """Returns the table of equations (1) and (2), fitted on N heads.
 
     Args:
-        frames: of each head, the result of `looks`.
+        frames: for each head, the frames of its clip, [F, SIZE, SIZE, 3] (`looks`).
         found: the face of each head as it is found.
-        shifts: from there to the true centre, [N, 2] in metres.
-        factors: `Character.features` of each, [N, D].
+        shifts: shift from the found to the true centre of each head, [N, 2] in metres.
+        factors: features of the look of each character (`Character.features`), [N, D].
     """
     placed, left, aligned = list(found), np.array(shifts, np.float32), []
     for _ in range(ALIGNMENTS):

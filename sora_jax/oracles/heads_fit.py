@@ -1,5 +1,7 @@
-"""Training data of the embedding of heads (`heads.py`), and its fit: renders of random characters
-that are not held out, in talks of all styles and as stills.
+"""Fits the embedding of heads (`heads.py`) on renders of random characters that are not held out.
+
+The renders are talks (clips in which characters speak), in all styles, and stills (the reference
+pictures of a character).
 """
 
 import dataclasses
@@ -17,14 +19,17 @@ from sora_jax.worlds.playhouse.families.talk import MIDDLE
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 from sora_jax.worlds.playhouse.stream import Stream
 
-FIRST = 61_000  # number of the first take
-FOUND = 0.08  # widths of the frame: largest error of a found face
-JITTER = 0.02  # metres: deviation of the centres of stills, whose framing is known
+FIRST = 61_000  # index of the first take in the split `train`
+FOUND = 0.08  # widths of the frame: largest distance of a found face from the true head
+JITTER = 0.02  # metres: deviation of the errors added to the centres of stills, which are known
+# frames [LOOKS, SIZE, SIZE, 3], face as found, shift from it to the true centre [2], character
 Row = tuple[np.ndarray, faces.Face, np.ndarray, cast.Character]
 
 
 def stranger(stream: Stream, like: cast.Character | None = None) -> cast.Character:
-    """Draws a person that is not held out, with the voice of `like`. Default: None, no voice."""
+    """Returns a random person that is not held out, with the voice of the character `like`
+    (default None: no voice).
+    """
     tables = cast.FACTORS.items()
     while True:
         drawn = {name: stream.choice(options) for name, options in tables}
@@ -34,7 +39,9 @@ def stranger(stream: Stream, like: cast.Character | None = None) -> cast.Charact
 
 
 def recast(take: Take, stream: Stream) -> Take:
-    """Returns a talk with strangers as actors. A close-up follows the height of the head."""
+    """Returns a talk whose actors are random persons (`stranger`) with the same voices. The view of
+    a close-up is moved to the height of the new head.
+    """
     actors = tuple(
         dataclasses.replace(actor, character=stranger(stream, actor.character))
         for actor in take.scene.cast
@@ -47,7 +54,13 @@ def recast(take: Take, stream: Stream) -> Take:
 
 
 def training_heads(num_clips: int, num_stills: int) -> Iterator[Row]:
-    """Yields (frames, face as found, its true shift [2] in metres, character) of every head."""
+    """Yields (frames, face as found, shift from it to the true centre of the head [2] in metres,
+    character) of every head that is found in talks, and of the characters shown as stills.
+
+    Args:
+        num_clips: number of talks.
+        num_stills: number of characters shown as stills.
+    """
     stream, rng = Stream(25), np.random.default_rng(0)
     for first in range(FIRST, FIRST + num_clips, 16):
         numbers = range(first, min(first + 16, FIRST + num_clips))
@@ -66,7 +79,7 @@ def training_heads(num_clips: int, num_stills: int) -> Iterator[Row]:
 
 
 def degraded(frames: np.ndarray, i: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns frames of number i: a third unchanged, blurred, and noisy each."""
+    """Returns the frames of head i, which are unchanged, blurred or noisy, in turns with i."""
     if i % 3 == 1:
         return ndimage.gaussian_filter(frames, (0, 1, 1, 0))
     noise = rng.normal(scale=rng.uniform(5, 15) / 255, size=frames.shape) if i % 3 == 2 else 0.0
@@ -78,7 +91,7 @@ def fit(num_clips: int, num_stills: int) -> heads.Table:
 
     Args:
         num_clips: number of talks.
-        num_stills: number of characters.
+        num_stills: number of characters shown as stills.
     """
     rng = np.random.default_rng(1)
     frames, found, shifts, characters = zip(*training_heads(num_clips, num_stills), strict=True)

@@ -1,10 +1,10 @@
-"""Identity: whose face is seen, by comparing the embedding of its head (`heads.py`) with those of
-the stills of characters.
+"""Identity: whose face is seen. The embedding of its head (`heads.py`) is compared with those of
+the stills of characters, which are reference pictures.
 
-A face is its own character's if the stills of that character are nearest, among those of the 64
-held-out characters of the cast (rank 1). No table of an oracle was fitted on a held-out character.
-Stills are drawn anew for every take, in a style and a light of their own, so that a face that is
-copied from other stills is no nearer.
+A face shows its own character if the stills of that character are nearest, among those of the 64
+held-out characters of the catalogue (rank 1). No table of an oracle was fitted on a held-out
+character. A character's own stills are drawn anew for every take, in a style and a light of their
+own. So a model that copies a face from the stills that it is given is no nearer to them.
 
 Limits: those of `heads.py`.
 """
@@ -27,8 +27,8 @@ from sora_jax.worlds.playhouse.stream import Stream
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-GALLERY = "held_out"  # part of the catalogue among which a face is looked for
-SEED = 90_000  # of the stills of the gallery
+GALLERY = "held_out"  # part of the catalogue of characters with which a face is compared
+SEED = 90_000  # first seed of the stills of the gallery
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def gallery() -> np.ndarray:
 
 @functools.lru_cache(maxsize=4096)
 def _still(character: cast.Character, seed: int) -> np.ndarray:
-    """Returns the embedding of the stills of a character, drawn by a seed. They have no voice."""
+    """Returns the embedding [DIMENSIONS] of stills of a character that are drawn by a seed."""
     silent = dataclasses.replace(character, voice=None)
     return embed_stills(references.references(silent, seed).stills)
 
@@ -54,12 +54,12 @@ def _x(actor: cast.Actor) -> float:
 
 
 def distances(take: Take, embeddings: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """Returns for each actor of a take, from left to right, the distance of its face to its own
-    stills, and those to the stills of 63 or 64 other held-out characters.
+    """Returns for each actor of a take, from left to right, (distance of its face to the stills of
+    its own character, distances to the stills of all other held-out characters [63 or 64]).
 
     Args:
-        take: the take.
-        embeddings: of the faces from left to right, [N, DIMENSIONS] for N actors.
+        take: the take that the clip should show.
+        embeddings: of the faces seen, from left to right, [N, DIMENSIONS] for N actors.
     """
     found = []
     for i, (actor, seen) in enumerate(zip(actors(take), embeddings, strict=True)):
@@ -92,14 +92,16 @@ def _recast(take: Take, stream: Stream) -> Take:
 
 @corrupt(VIDEO)
 def impostors(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with other held-out characters who say and do the same."""
+    """Corruption: the clips with other held-out characters, of the same heights and voices, who say
+    and do the same.
+    """
     return redrawn(clips, [_recast(c.take, Stream(23, c.take.index)) for c in clips])
 
 
 @corrupt_frames
 def hues(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` with their colour channels permuted: other skin, hair and
-    clothes.
+    """Corruption: the frames of clip `c` with their colour channels permuted, so that skin, hair
+    and clothes have other colours.
     """
     return c.frames[..., [2, 0, 1]]
 
@@ -122,8 +124,8 @@ class IdentityOracle(Oracle):
         return np.array(found, np.float32).reshape(-1, DIMENSIONS)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all faces are seen, and each is nearest to its own stills; None for a
-        take without actors who speak.
+        """Returns whether as many faces are seen as the take has actors, and each is nearest to the
+        stills of its own character; None for a take without actors or with an animal.
         """
         cast_of = example.take.scene.cast
         if not cast_of or any(actor.character.kind != "person" for actor in cast_of):
@@ -134,7 +136,9 @@ class IdentityOracle(Oracle):
         )
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns every clip with the take of the next one that has as many actors, all others."""
+        """Returns every clip with the take of the next clip that has as many actors, of whom none
+        is in this clip. A clip is left out if there is none.
+        """
         shuffled = []
         for i, clip in enumerate(clips):
             own = {_looks(actor) for actor in clip.take.scene.cast}
@@ -148,8 +152,9 @@ class IdentityOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the equal error rate, the rates at SAME, and how often a face is nearer to its
-        own stills than to those of a character that differs in two factors.
+        """Returns the rows equal error rate, rates of false rejection and acceptance at distance
+        SAME, and share of faces that are nearer to the stills of their own character than to those
+        of one that differs in two factors of its look.
         """
         mine, others, apart = [], [], []
         for clip, reading in zip(examples, readings, strict=True):
@@ -185,11 +190,12 @@ class IdentityOracle(Oracle):
 
 
 def equal_error(own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Returns the equal error rate and the distance at which it lies.
+    """Returns (equal error rate, distance at which it lies): false rejections, own > distance, are
+    there as frequent as false acceptances, others <= distance.
 
     Args:
         own: distances [n] of faces to stills of the same character.
-        others: distances [m] of faces to stills of others.
+        others: distances [m] of faces to stills of other characters.
     """
     at = np.sort(np.concatenate([own, others]))
     rejected = 1.0 - np.searchsorted(np.sort(own), at, side="right") / len(own)
@@ -199,10 +205,8 @@ def equal_error(own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
 
 
 def look_alike(character: cast.Character, seed: int) -> cast.Character:
-    """Returns a character that differs in two factors, other than the height, which stills do not
-    show.
-
-    seed draws which.
+    """Returns a character that differs from the given one in two random factors of its look, such
+    as hair and skin, which `seed` draws. Its height is the same, because stills do not show it.
     """
     stream = Stream(24, seed)
     names = [name for name in cast.FACTORS if name != "height"]

@@ -1,20 +1,20 @@
 """Lips: whether the mouths that are seen follow the speech that is heard.
 
-With o(t_f) the openings of all mouths together in frame f at its midpoint t_f (`faces.openings`),
-and the envelope of the speech, the sum over the mel bands b of `word_bands.Bands` of the power P
-over the ambient noise m,
+Let o(t_f) be the sum of the openings of all mouths (`faces.openings`) in frame f, whose midpoint is
+at time t_f. Let e be the envelope of the speech, from the power P in mel bands b and the level m of
+the ambient noise (`word_bands.Bands`),
 
-    e(t) = sum over b of max(P(t, b) - m(b), 0)^(1/3),                                           (1)
+    e(t) = sum over b of max(P(t, b) - m(b), 0)^(1/3).                                           (1)
 
-the correlation at a lag d, and the delay of the sound, are
+The correlation at a lag d, and the delay of the sound, are
 
     r(d) = corr over f of o(t_f) and e(t_f + d),      |d| <= REACH                               (2)
     offset = the d of the highest r, refined by a parabola through it and its neighbours         (3)
 
-The lags are STEP apart. Beyond its ends, a clip is silent.
+The lags are STEP apart. Beyond its ends, a clip counts as silent.
 
-Limits: at least MIN_FPS frames/s. At 8 a frame is as long as a phoneme. A mouth that opens once,
-and a sound of one syllable, correlate whatever is said: the words are not compared.
+Limits: at least MIN_FPS frames/s, because at 8 frames/s a frame is as long as a phoneme. The words
+are not compared, so a mouth that opens once and any sound of one syllable correlate.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 MIN_FPS = 12.0  # frames/s
-REACH, STEP = 0.30, 0.01  # seconds
-MAX_OFFSET, MIN_CORRELATION = 0.040, 0.7  # tolerance of the oracle: seconds
-LEAST_MOVED = 2e-3  # square metres, of `faces.openings`: mouths that open less do not move
-SHIFTS = (-0.16, -0.08, -0.04, 0.0, 0.04, 0.08, 0.16)  # seconds
+REACH, STEP = 0.30, 0.01  # seconds: largest lag, distance of two lags
+MAX_OFFSET, MIN_CORRELATION = 0.040, 0.7  # tolerance of the oracle: seconds; correlation
+LEAST_MOVED = 2e-3  # square metres: if the openings vary by less, no mouth moves
+SHIFTS = (-0.16, -0.08, -0.04, 0.0, 0.04, 0.08, 0.16)  # seconds: delays of the report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +54,15 @@ class Lips:
 
     @property
     def follow(self) -> bool:
-        """Whether the mouths follow the speech, within the tolerance of the oracle."""
+        """Whether the mouths follow the speech: the correlation is at least MIN_CORRELATION, and
+        the offset at most MAX_OFFSET in either direction.
+        """
         return self.correlation >= MIN_CORRELATION and abs(self.offset) <= MAX_OFFSET
 
 
 def envelope(samples: np.ndarray) -> np.ndarray:
-    """Returns the envelope of the speech in mono samples [S] at 16 kHz: equation (1), [frames].
-
-    Frame n is centred on sample n * HOP.
+    """Returns the loudness of the speech in mono samples [S] at 16 kHz over time: its envelope,
+    equation (1), [N]. Element n is centred on sample n * HOP.
     """
     bands = Bands.of(samples)
     return np.cbrt(np.maximum(bands.power - bands.bed, 0.0)).sum(-1)
@@ -71,9 +72,9 @@ def agreement(opening: np.ndarray, fps: float, speech: np.ndarray) -> Lips | Non
     """Returns how well mouths and speech agree; None if no mouth moves or nothing is heard.
 
     Args:
-        opening: how far the mouths are open in each frame, [F].
+        opening: sum of the openings of all mouths in each frame, [F] in square metres.
         fps: frames/s.
-        speech: the result of `envelope`.
+        speech: envelope of the speech, [N] (`envelope`).
     """
     if np.ptp(opening) < LEAST_MOVED or not np.ptp(speech) > 0.0:
         return None
@@ -105,14 +106,16 @@ class LipsOracle(Oracle):
     min_fps = MIN_FPS
 
     def read(self, reading: "Reading") -> Lips | None:
-        """Returns how well mouths and speech agree in time; None without faces or speech."""
+        """Returns how well mouths and speech agree in time; None if no mouth moves or nothing is
+        heard.
+        """
         if reading.samples is None or reading.audio_fault or not reading.faces:
             return None
         return agreement(reading.mouths.sum(0), reading.fps, envelope(reading.samples))
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether the mouths follow the speech; None if nobody speaks in the take, or at
-        less than MIN_FPS.
+        """Returns whether the mouths follow the speech (`Lips.follow`); None if nobody speaks in
+        the take, or below MIN_FPS frames/s.
         """
         if not any(actor.speech for actor in example.take.scene.cast) or reading.fps < MIN_FPS:
             return None
@@ -122,15 +125,16 @@ class LipsOracle(Oracle):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Returns every video with the audio of another clip.
 
-        Exchanging takes would not help: the oracle does not compare with the take's words.
+        Exchanging takes would change no reading, because the oracle compares video and audio with
+        each other and not with the take.
         """
         return exchanged_audio(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the offset read at known delays of the sound, and the correlation with the sound
-        of other clips.
+        """Returns rows of the offset that is read of audio with a known delay (SHIFTS), and a row
+        of the correlation with the audio of another clip.
         """
         moving = [
             (clip, reading)
@@ -168,6 +172,6 @@ class LipsOracle(Oracle):
 
 
 def _delayed(samples: np.ndarray | None, shift: float, reading: "Reading") -> Lips | None:
-    """Returns the agreement of a clip's mouths with samples [S] that are delayed by `shift` s."""
+    """Returns the agreement of the mouths of `reading` with samples [S] delayed by `shift` s."""
     assert samples is not None
     return agreement(reading.mouths.sum(0), reading.fps, envelope(shifted(samples, shift)))

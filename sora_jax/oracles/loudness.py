@@ -1,12 +1,12 @@
 """Loudness of impacts: whether faster impacts in the video are louder in the audio.
 
-The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation
-(2)). u comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the
-matching audio onset, corrected for the ringing of earlier impacts: of samples s,
+In this world the gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`).
+u is read from the video, at contacts with floor and walls (`arcs.py`). The level d in dB is read
+from the audio samples s at the matching onset, corrected for the ringing of earlier impacts:
 
     d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                         (1)
 
-Over pairs (u, d) of one clip or of many clips,
+Over the pairs (u, d) of one clip or of many clips,
 
     rho = Spearman's rank correlation of u and d                                                 (2)
 
@@ -36,15 +36,13 @@ if TYPE_CHECKING:
 
 WINDOW = 0.05  # seconds: largest distance of a visible impact and its audio onset
 MIN_RATIO = 1.6  # ratio of speeds from which the faster impact must be louder
-SILENCE = 1e-10  # of s^2: silence
+SILENCE = 1e-10  # least difference in (1), that of silence
 BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds relative to an onset
 
 
 def impacts(reading: "Reading") -> list[tuple[float, float]]:
     """Returns (approach speed in m/s, level in dB) of every impact on floor or wall that is both
-    visible and audible.
-
-    reading is that of a clip.
+    visible and audible in the clip of `reading`.
     """
     kinks = [
         k
@@ -58,7 +56,7 @@ def impacts(reading: "Reading") -> list[tuple[float, float]]:
 
 
 def _level(reading: "Reading", time: float) -> float:
-    """Returns equation (1) for the onset at `time` (s)."""
+    """Returns the level in dB, equation (1), of the onset at `time` (s)."""
     samples = reading.samples
     assert samples is not None
     before, after = (
@@ -88,10 +86,10 @@ def correlation(pairs: list[tuple[float, float]]) -> float | None:
 
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
-    """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
+    """Returns whether, of any two impacts of which one is more than MIN_RATIO times as fast, the
+    faster is louder; None without two such impacts.
 
-    None if no two speeds differ clearly. pairs holds (approach speed in m/s, level in dB) of each
-    impact.
+    pairs holds (approach speed in m/s, level in dB) of each impact.
     """
     ordered = [
         (a, b) if a[0] > b[0] else (b, a)
@@ -102,8 +100,8 @@ def in_order(pairs: list[tuple[float, float]]) -> bool | None:
 
 
 def speeds(take: Take) -> list[float]:
-    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls; empty
-    if no speed is clearly higher than another.
+    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls; [] if
+    no speed is more than MIN_RATIO times another, so the take tests nothing.
     """
     contacts = take.trajectory.contacts
     audible = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
@@ -114,7 +112,7 @@ def speeds(take: Take) -> list[float]:
 def loudness(c: Example) -> np.ndarray:
     """Corruption: the samples of clip `c` with the loudness of its impacts inverted.
 
-    Every gain g becomes max min / g, so the loudest becomes the quietest.
+    Every gain g becomes (largest gain) (smallest gain) / g, so the loudest becomes the quietest.
     """
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
@@ -142,8 +140,9 @@ class LoudnessOracle(Oracle):
         return impacts(reading)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every floor and wall impact is both visible and audible, and clearly
-        faster ones are louder. None without two clearly different speeds.
+        """Returns whether all impacts of the take on floor and walls are both seen and heard, and
+        those that are MIN_RATIO times as fast as another are louder. None for a take without two
+        such speeds.
         """
         if not (expected := speeds(example.take)):
             return None
@@ -157,7 +156,9 @@ class LoudnessOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns Spearman's rank correlation of speed and level over the impacts of all clips."""
+        """Returns one row: Spearman's rank correlation of speed and level over the impacts of all
+        clips.
+        """
         pairs = [pair for read in readings for pair in read.of(self.name)]
         name = "loudness against speed of floor and wall impacts, Spearman"
         return [(name, number(correlation(pairs)), len(pairs))]

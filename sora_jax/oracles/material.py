@@ -1,19 +1,19 @@
 """Material of a struck ball, from the audio: the material whose damped modes best explain the audio
-after an onset.
+after an onset, the sudden beginning of an impact sound.
 
 A ball of material m and fundamental f rings (worlds/playhouse/sound.py) as
 
     s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)               (1)
 
-with the material's ratios rho and decays tau, public constants of the world. For each material
-and each fundamental on a grid over the material's range, A and B are fitted by least squares
-over WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the
-one with the least
+with the material's ratios rho_i of frequencies and decays tau_i in s, public constants of the
+world. For each material and each fundamental on a grid over the material's range, A and B are
+fitted by least squares to WINDOW seconds from SKIP after the onset, which leaves out the click.
+The material is the one with the least
 
-    N log(rss / N) + 2 k log N,       k the number of modes                                      (2)
+    N log(rss / N) + 2 k log N,    N samples, k modes, rss the sum of squared residuals          (2)
 
-which penalizes materials with more modes. The frequency of the dominant mode is the parabolic
-peak of the windowed spectrum.
+which penalizes materials with more modes. The frequency of the dominant mode is the peak of the
+windowed spectrum, refined by a parabola.
 """
 
 import functools
@@ -35,11 +35,12 @@ SKIP = 0.005  # seconds: length of the click of a contact
 WINDOW = 0.05  # seconds
 STEP = 0.01  # largest relative step of the grid of fundamentals
 MAX_DISTANCE = 0.03  # seconds: largest distance between an impact and its audio onset
+# metres: least and largest radius of a ball
 RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values()))
 
 
 def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) -> np.ndarray:
-    """Returns the audio after an onset, float64; shorter at the end of the clip.
+    """Returns the samples after an onset, float64 [seconds * rate]; fewer at the end of the clip.
 
     Args:
         samples: mono samples [S].
@@ -54,14 +55,14 @@ def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) ->
 def dominant_mode(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2
 ) -> float:
-    """Returns the frequency in Hz of the strongest partial after an onset; NaN if the audio there
-    is too short or silent.
+    """Returns the frequency in Hz of the strongest mode after an onset; NaN if the audio there is
+    too short or silent.
 
     Args:
         samples: mono samples [S].
         onset: time in s.
         rate: samples/s. Default: 16 kHz.
-        seconds: length of the audio after the onset. Default 0.2.
+        seconds: length of the audio after the onset that is read. Default 0.2.
     """
     piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):
@@ -78,15 +79,16 @@ def dominant_mode(
 
 @functools.lru_cache(maxsize=4)
 def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Returns the sounds that a struck ball of each material can make, to fit recordings with.
+    """Returns the sounds that a struck ball of each material can make, as bases for a least-squares
+    fit of (1).
 
     Args:
-        length: samples N of a sound.
-        rate: samples per second.
+        length: N, the number of samples of a sound.
+        rate: samples/s.
 
     Returns:
-        {material: (fundamentals in Hz [G], the k damped modes of each as cosines and sines
-        [G, N, 2k], and the inverses of their Gram matrices [G, 2k, 2k])}.
+        {material: (fundamentals in Hz [G]; the k damped modes of each as cosines and sines
+        [G, N, 2k]; the inverses of the Gram matrices of these, [G, 2k, 2k])}.
     """
     t = np.arange(length) / rate
     bases = {}
@@ -117,7 +119,7 @@ def read_material(
         rate: samples/s. Default: 16 kHz.
 
     Returns:
-        (material, fundamental in Hz); (None, NaN) if the audio is silent there.
+        (material, fundamental in Hz); (None, NaN) if the audio there is silent or too short.
     """
     piece = piece_after(samples, onset, WINDOW, rate)
     if len(piece) < int(0.5 * WINDOW * rate) or np.sqrt(np.mean(piece**2)) < 1e-4:
@@ -136,9 +138,11 @@ def read_material(
 
 
 def isolated_impacts(take: Take) -> list[tuple[float, str]]:
-    """Returns (time in s, material) of the isolated contacts of a take with floor and walls.
+    """Returns (time in s, material of the ball) of the isolated contacts of a take with floor and
+    walls, whose sound can be read.
 
-    They are 1 m/s or faster, with no other contact from 0.25 s before to 0.12 s after.
+    They are 1 m/s or faster, have no other contact from 0.25 s before to 0.12 s after, and are not
+    in the last 0.15 s of CLIP_SECONDS.
     """
     contacts = take.trajectory.contacts
     isolated = []
@@ -151,19 +155,20 @@ def isolated_impacts(take: Take) -> list[tuple[float, str]]:
 
 
 def nearest_onset(heard: list[float], time: float) -> float | None:
-    """Returns the onset nearest to an impact; None if it is further away than MAX_DISTANCE seconds.
+    """Returns the time of the onset that is nearest to an impact; None without one nearer than
+    MAX_DISTANCE.
 
-    heard are the times of the onsets and time that of the impact, in s.
+    Args:
+        heard: times of the onsets, s.
+        time: time of the impact, s.
     """
     distance, onset = min(((abs(onset - time), onset) for onset in heard), default=(np.inf, None))
     return onset if distance < MAX_DISTANCE else None
 
 
 def materials_correct(take: Take, reading: "Reading") -> list[bool]:
-    """Returns, for each isolated impact of a take, whether it is audible and its material is read
-    correctly.
-
-    reading is that of the clip.
+    """Returns, for each isolated impact of a take, whether it is audible in the clip of `reading`
+    and its material is read correctly.
     """
     heard = dict(zip(reading.heard_impacts, reading.of("material"), strict=True))
     impacts = [
@@ -192,7 +197,9 @@ class MaterialOracle(Oracle):
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
-        """Returns the material of the ball at each audible impact of a clip; None for silence."""
+        """Returns the material of the ball at each audible impact of a clip, in order of time; None
+        where the audio after it is silent or too short.
+        """
         samples = reading.samples
         if samples is None:
             return []

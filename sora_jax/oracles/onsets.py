@@ -1,15 +1,15 @@
-"""Times of impacts: in the video from kinks of the fitted arcs, in the audio from sudden rises of
-the spectrum.
+"""Times of impacts: in the video from sudden changes of a ball's velocity (`arcs.py`), in the audio
+from sudden rises of the spectrum.
 
-Audio. With S[n, k] the magnitude of a 256-sample Hann STFT, hop 32 (2 ms), and m[k] its median
-over time (the ambience and hum of the clip, bin by bin),
+Audio. With S[n, k] the magnitude of a Hann STFT of 256 samples, hop 32 (2 ms), in frame n and bin
+k, and m[k] its median over time (the ambience and hum of the clip, bin by bin),
 
-    L[n, k] = log(1 + S[n, k] / (FLOOR + c m[k])),
+    L[n, k] = log(1 + S[n, k] / (FLOOR + c m[k])),       c = OVER
     flux[n] = mean over k of max(0, L[n + 2, k] - L[n - 2, k])                                   (1)
 
-A peak of the flux above a robust threshold is an onset. Its time is where the flux before the
-peak has risen to 30 %, minus a constant bias measured on synthesized impacts. The start and
-the end of the clip are masked.
+A peak of the flux is an onset if it exceeds MIN_FLUX and the median flux by 6 robust deviations.
+Its time is where the flux before the peak has risen to 30 %, minus BIAS, which was measured on
+synthesized impacts. The start and the end of the clip give no onsets (MASK).
 
 Two lists of times are matched one to one (`match`): the assignment maximizes the number of
 pairs within a window and, among those, has the least total distance. Impacts slower than 0.3
@@ -36,17 +36,17 @@ from sora_jax.worlds.playhouse.sound import FAINTEST
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-WINDOW, HOP, LAG = 256, 32, 2  # samples; samples; frames of the flux
+WINDOW, HOP, LAG = 256, 32, 2  # samples; samples; frames: half the distance of two L in (1)
 BLOCK = 4096  # frames transformed at once
 MASK = (0.05, 0.02)  # seconds at the start and at the end without onsets
 APART = 0.04  # seconds: two onsets closer than this are merged
-# Kinks of two balls closer than this, in seconds, are one impact: if both kinks are ball contacts,
-# and otherwise.
+# seconds: contacts of two balls closer than this are one impact, if both are with a ball, and
+# otherwise
 SAME_CONTACT, SAME_MOMENT = 0.06, 0.02
 FLOOR = 0.02  # inaudible magnitude (full scale is about 64 for this window)
 OVER = 2.0  # c in (1)
-# Least flux of an onset. Codec noise stays below 0.14; impacts exceed 0.16 at 20 dB and 0.5 without
-# noise.
+# Least flux of an onset. Codec noise stays below 0.14; impacts exceed 0.16 with noise at 20 dB and
+# 0.5 without noise.
 MIN_FLUX = 0.15
 BIAS = -0.0086  # seconds: the window covers an impact before its centre reaches it
 VIDEO_TOLERANCE, AUDIO_TOLERANCE = 0.025, 0.010  # seconds: tolerances of the two oracles
@@ -58,7 +58,8 @@ class Onset:
 
     Attributes:
         time: in s.
-        strength: peak level after the onset in dB (audio), or change of velocity in m/s (video).
+        strength: of an audible impact, its peak level in dB (0 dB is an amplitude of 1); of a
+            visible one, the change of the ball's velocity in m/s.
     """
 
     time: float
@@ -66,10 +67,9 @@ class Onset:
 
 
 def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
-    """Returns the strongest onset of each group of onsets closer than `apart` seconds
-    (default APART).
-
-    A group is one contact that was found twice, or two impacts too close to separate.
+    """Returns the strongest onset of each group, in order of time. Onsets are in one group if each
+    follows the last within `apart` seconds (default APART): one contact that was found twice, or
+    impacts too close to separate.
     """
     merged: list[list[Onset]] = []
     for onset in sorted(onsets, key=attrgetter("time")):
@@ -83,10 +83,11 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
 def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
     """Returns the visible impacts of the balls, in order of time.
 
-    They are the contacts of all tracks. The two of one contact between balls are merged.
+    They are the contacts of all balls. A contact of two balls is found in both tracks, but returned
+    once.
 
     Args:
-        tracks: of all colours.
+        tracks: the tracks of all colours.
         fps: frames/s.
     """
     kinks = [
@@ -110,15 +111,13 @@ def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
 
 
 def _time(kink: tuple[arcs.Kink, int]) -> float:
-    """Returns the time of a kink paired with its ball; a sort key."""
+    """Returns the time of a contact (kink) that is paired with its ball; a sort key."""
     return kink[0].time
 
 
 def flux(samples: np.ndarray) -> np.ndarray:
-    """Returns how suddenly the spectrum rises in every frame of the audio, the spectral flux
-    [frames].
-
-    samples are mono [S] at 16 kHz. Frame n is centred on sample n * HOP.
+    """Returns how suddenly the spectrum of mono samples [S] at 16 kHz rises over time: the spectral
+    flux (1), [frames]. Frame n is centred on sample n * HOP.
     """
     padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
@@ -166,8 +165,8 @@ def match(predicted: list[float], target: list[float], window: float) -> list[tu
     """Matches two lists of times in seconds one to one.
 
     Returns:
-        Pairs (index in predicted, index in target) at most `window` seconds apart: as many as
-        possible, then as close as possible.
+        Pairs (index in predicted, index in target) of times at most `window` seconds apart: as many
+        as possible, and among these matchings the one with the least total distance.
     """
     if not predicted or not target:
         return []
@@ -181,16 +180,16 @@ def match(predicted: list[float], target: list[float], window: float) -> list[tu
 
 
 def true_impacts(take: Take) -> list[float]:
-    """Returns the times in s of a take's audible contacts; contacts too close to separate are
-    merged.
+    """Returns the times in s of a take's audible contacts, those of at least FAINTEST m/s, in
+    order. Contacts closer than APART are merged.
     """
     audible = [c for c in take.trajectory.contacts if c.speed >= FAINTEST]
     return [onset.time for onset in merge([Onset(c.time, c.speed) for c in audible])]
 
 
 def _all_found(predicted: list[float], take: Take, window: float) -> bool | None:
-    """Returns whether every impact of a take is predicted within `window` seconds, without extra
-    ones; None if the take has no impact.
+    """Returns whether the predicted times in s match the audible impacts of a take one to one,
+    within `window` seconds; None if the take has no such impact.
     """
     target = true_impacts(take)
     if not target:

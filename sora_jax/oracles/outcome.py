@@ -1,29 +1,29 @@
-"""Outcome of an action in a clip of family `court`, from pixels alone: whether the ball goes in,
-and what it touches before.
+"""Outcome of an action in a clip of family `court`, from pixels alone. The action is a throw at a
+hoop, a shot at a goal or a jump over a gap. The outcome says whether the ball goes in (or lands on
+the second platform), and what it touches before.
 
-1. The furniture is read from the still picture (`court_furniture.py`).
+1. The furniture is read from the clip's background without balls (`court_furniture.py`).
 2. The ball is followed as a disc (`disc.py`), so a net or rim in front of it does not bias its
    position.
 3. The ball's course is the free flight of the first frames, up to the first solid object on its
-   path (`court_flight.py`). A ball that leaves the flight earlier changed course without a contact.
-   A ball that continues the flight through the object was not stopped. Neither has a lawful
-   outcome.
+   path (`court_flight.py`). A ball that leaves the flight earlier changed course without a contact,
+   and one that continues it through the object was not stopped: neither has an outcome.
 4. The outcome is named by the first object that the ball reaches, and by whether it then goes down
-   through the hoop, or crosses the goal line and stays. `families/court.py` names the outcomes of
-   the exact trajectories in the same way. A jump is named by the ball's final position.
+   through the hoop, or crosses the goal line and stays. `families/court_outcome.py` names outcomes
+   of the exact trajectories in the same way. A jump is named by the ball's final position.
 
 An outcome is read only if all of these hold:
 
-- In all frames but one, the ball is found exactly once, there is no other ball, and the solid
-  furniture is where it is in most frames (`missing`).
-- The ball turns at the object that it reaches.
+- In all frames except one, the ball is found exactly once, there is no other ball, and the solid
+  furniture is in its place (`missing`).
+- The ball leaves its flight at the object that it reaches.
 - The ball never exceeds the speed that its initial energy allows.
 - The ball does not hover.
 
 Units: metres, seconds. Limits: one ball, a static camera, furniture of this family, 64 pixels
 or more. After the first contact only energy and hovering are checked, not every arc. A net or
-the near half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels
-(`Take.margin`) are not judged, because the difference is invisible.
+the near half of a rim may be absent. Clips in which a path with another outcome is less than
+MARGIN_PX pixels away (`Take.margin`) are not judged, because the difference is invisible.
 """
 
 import dataclasses
@@ -78,9 +78,9 @@ class Outcome:
     """An action in a clip of family `court` and its outcome.
 
     Attributes:
-        action: throw, shot or jump.
+        action: "throw", "shot" or "jump".
         direction: side of the target, "left" or "right".
-        outcome: name of the outcome; None if the ball breaks a law of motion.
+        outcome: name of the outcome, such as "swish" or "saved"; None if none can be read.
         why: reason why `outcome` is None. Default "".
     """
 
@@ -91,8 +91,8 @@ class Outcome:
 
 
 def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
-    """Returns action and outcome of a clip of family `court`; None if no furniture of the family is
-    visible.
+    """Returns action and outcome of a clip of family `court`; None if no hoop, goal or platforms
+    are visible.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -113,8 +113,8 @@ def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
 
 
 def _fault(frames: np.ndarray, furniture: Furniture, ball: Disc | None) -> str:
-    """Returns the reason why ball or furniture cannot be read; "" if they can. The ball must be
-    present once and alone, and the furniture unchanged, in all frames but one.
+    """Returns the reason why ball or furniture cannot be read; "" if they can. In all frames except
+    one, there must be exactly one ball, and the furniture must be in its place.
     """
     if len(frames) < MIN_FRAMES:
         return f"the clip has {len(frames)} frames, too few: {MIN_FRAMES} are needed"
@@ -132,7 +132,7 @@ def _fault(frames: np.ndarray, furniture: Furniture, ball: Disc | None) -> str:
 def _named(
     frames: np.ndarray, fps: float, furniture: Furniture, ball: Disc
 ) -> tuple[str | None, str]:
-    """Returns (outcome, ""), or (None, reason why there is no lawful one)."""
+    """Returns (outcome, ""), or (None, reason why there is none that obeys the laws of motion)."""
     t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
     t, x = t[ball.found], x[ball.found]
     if furniture.action == "jump":
@@ -170,7 +170,7 @@ def _named(
 
 
 def _name(shape: Shape, action: str) -> str:
-    """Returns the name of a solid shape: rim, board, bar, keeper or net."""
+    """Returns the name of a solid shape in an action: rim, board, bar, keeper or net."""
     if action == "throw":
         return "rim" if len(shape.points) == 1 else "board"
     return {"iron": "bar", "pad": "keeper", "net": "net"}[str(shape.material)]
@@ -179,8 +179,8 @@ def _name(shape: Shape, action: str) -> str:
 def _crossings(
     t: np.ndarray, x: np.ndarray, axis: int, level: float
 ) -> list[tuple[float, float, float]]:
-    """Returns the crossings of the line x = level (axis 0) or y = level (axis 1), as (time,
-    other coordinate, sign of the direction). The positions [N, 2] are joined by straight lines.
+    """Returns (time, other coordinate, sign of the direction) of each crossing of the line x =
+    level (axis 0) or y = level (axis 1) by a path of straight lines through positions x [N, 2].
     """
     p, q, crossings = x[:, axis], x[:, 1 - axis], []
     for i in np.flatnonzero((p[:-1] - level) * (p[1:] - level) < 0.0):
@@ -289,8 +289,8 @@ def _facts_of(take: Take) -> CourtFacts:
 
 @corrupt_motion
 def unstopped(c: Example) -> Trajectory:
-    """Corruption: the motion of clip `c` with a ball that passes through everything but floor and
-    walls.
+    """Corruption: the motion of clip `c` with a ball that passes through everything except floor
+    and walls.
 
     Jumps are unchanged: without platforms the ball would lie on nothing.
     """
@@ -308,9 +308,8 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """Corruption: the motion of clip `c` with a ball that stops in the air.
-
-    It stops 0.1 s after its first contact, or, in a jump, 0.1 s before.
+    """Corruption: the motion of clip `c` with a ball that stops in the air for the rest of the
+    clip: 0.1 s after its first contact or, in a jump, 0.1 s before it.
     """
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
@@ -323,7 +322,7 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips without their furniture in the second half."""
+    """Corruption: the clips without the hoop, goal or platforms in the second half."""
     takes = []
     for c in clips:
         # Moved away, not removed: contacts refer to shapes by their index.
@@ -360,12 +359,12 @@ class OutcomeOracle(Oracle):
     stage = "court"
 
     def read(self, reading: "Reading") -> Outcome | None:
-        """Returns the action of a clip and its outcome; None without a hoop, goal or gap."""
+        """Returns the action of a clip and its outcome; None without a hoop, goal or platforms."""
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether action, direction and outcome are the take's; None if the outcome depends
-        on less than is visible (`Take.margin_px`).
+        """Returns whether action, direction and outcome are the take's; None if a path with another
+        outcome is less than MARGIN_PX pixels away (`Take.margin_px`).
         """
         if example.take.margin_px(example.format.size) < MARGIN_PX:
             return None
@@ -377,10 +376,8 @@ class OutcomeOracle(Oracle):
         )
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether a corruption changes the outcome of the example.
-
-        The corruption `unstopped` changes it after a contact, `hovering` after a contact or in a
-        jump.
+        """Returns whether a condition can change the outcome of the example: False for `unstopped`
+        and `hovering` if the ball hits nothing (jumps count for `hovering`), else True.
         """
         facts = _facts_of(example.take)
         if condition is unstopped:

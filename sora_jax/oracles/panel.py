@@ -1,12 +1,14 @@
-"""Finds the panel of a clip of family `occlude`: its position, and the frames in which it stands.
+"""Finds the panel of a clip of family `occlude`, a board in front of the balls: its position, and
+the frames in which it stands.
 
 The panel is the rectangle with its lower edge on the floor line that maximizes
 
     sum over its pixels of  clip(1 - |p - paint| / PAINT, -1, 1)                                 (1)
 
-over the first half of the clip. The panel's paint is a public constant of the world, rendered
-in each candidate style. The panel may lift, so it stands in a frame only if (1) is not
-negative there over the pixels without a ball. Its rim is drawn darker and hides RIM more
+on average over the first half of the clip. Here p is a pixel, |.| the largest difference of a
+channel, and `paint` the colour of the panel, a public constant of the world, as each candidate
+style renders it. The panel may be lifted during the clip, so it stands in a frame only if (1) is
+not negative there over the pixels without a ball. Its rim is drawn darker and hides RIM more
 pixels.
 """
 
@@ -21,8 +23,9 @@ from sora_jax.oracles.tracker import EXTENT, box_mean, vivid
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
 PAINT = 0.046  # distance per channel, in [0, 1]; a grey wall may be as near as 0.05
-MIN_PANEL, MAX_PANEL = 0.02, 0.5  # share of the picture's area
-RIM = 2.25  # pixels
+# least sum (1), and largest area of the panel, both relative to the pixels of a frame
+MIN_PANEL, MAX_PANEL = 0.02, 0.5
+RIM = 2.25  # pixels: width of the rim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Panel:
     """The panel of a clip, a board that stands on the floor in front of the balls.
 
     Attributes:
-        left, right, top: edges without the rim, metres.
-        present: bool [F], the frames in which it stands.
+        left, right, top: edges without the rim, metres; the lower edge is on the floor.
+        present: bool [F], True in the frames in which it stands.
     """
 
     left: float
@@ -40,8 +43,8 @@ class Panel:
     present: np.ndarray
 
     def hides(self, size: int) -> np.ndarray:
-        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size` x
-        `size` pixels.
+        """Returns the share of each pixel that the panel with its rim hides, [F, size, size], for
+        frames of `size` x `size` pixels.
         """
         scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
         across = np.clip(
@@ -52,10 +55,11 @@ class Panel:
 
 
 def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
-    """Finds the panel in a clip; returns None without a panel.
+    """Returns the panel of a clip; None without a panel.
 
     Args:
-        frames: [F, H, W, 3] of a static camera, or resampled to one (`steady`).
+        frames: [F, H, W, 3] in [0, 1] of a static camera, or resampled to one
+            (`camera_views.steady`).
         views: the views that the frames were resampled from, (left, top, width) in metres, [F, 3].
             Default: None, a static camera.
     """

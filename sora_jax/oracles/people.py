@@ -1,25 +1,27 @@
 """Finds the characters in a shot of a story, where they stand, and whether they wear a hat.
 
-1. Foreground. With q the pixel of the picture of the place (`place_pictures.py`), d = |p - q|, and
-   M the largest d within NEARBY pixels, something that hides the place covers a pixel p to
+1. Foreground. With p a pixel, q that of the picture of the empty place (`place_pictures.py`),
+   d = |p - q|, and M the largest d within NEARBY pixels, something that hides the place covers of
+   the pixel
 
        f = min(1, d / (FULL M)) (1 - exp(-M^2 / (2 DIFFERENT^2)))                                (1)
 
-   and to at least 1 - exp(-d'^2 / (2 DIFFERENT^2)), with d' the smallest d of it and its
-   neighbours. f is resampled to a grid of CELL metres, in which a character has one size in every
-   view.
-2. Silhouettes. The bodies are the outlines m of heads, hair, ears and heights that the cast has,
-   each without and with a hat. With v = 1 where the view shows the grid, a character at x with the
-   body m has the evidence
+   but at least 1 - exp(-d'^2 / (2 DIFFERENT^2)), with d' the smallest d of it and its neighbours. f
+   is resampled to a grid of CELL metres, in which a character has the same size in every view.
+2. Silhouettes. A body is an outline m on the grid, 1 inside. There is one for every combination of
+   heads, hair, ears and heights of characters, each without and with a hat. With v = 1 where the
+   view shows the grid, a character at x with the body m has the evidence
 
        E(x, m) = sum over cells of  v (2 m - 1) (2 f - 1)                                        (2)
 
-   within REACH metres of x and above the chest. Characters are the largest maxima over x of the
-   mean of f in a plain outline (PLAIN), at least APART metres from one another.
-3. E is averaged over LASTS frames. A hat is on if, over the bodies m, it adds to the largest E at
-   least HAT and a part of how much the colours above the crown differ (VARIETY), for a hat has one
-   colour, and long ears leave a gap. Within a shot it changes once at most. Near the threshold
-   (UNSURE), and for a character without a visible hat before a dark place (DIM), it is unknown.
+   within REACH metres of x and above the chest (BELT). Characters are the largest maxima over x of
+   the mean of f in the part that all outlines share, if it exceeds PLAIN, at least APART metres
+   from one another.
+3. E is averaged over LASTS frames. A hat raises the largest E over the bodies. It is on if the
+   relative gain exceeds HAT plus VARIETY times how much the colours above the crown differ, because
+   a hat has one colour, and long ears leave a gap. Within a shot it changes once at most. It is
+   unknown near the threshold (UNSURE), and for a character without a visible hat before a dark
+   place (DIM).
 
 Limits: characters stand on the floor, upright, and not behind one another.
 """
@@ -38,25 +40,29 @@ from sora_jax.worlds.playhouse.families.story import HATS
 from sora_jax.worlds.playhouse.render.looks import BRIMS, TOPS, look
 
 CELL = 0.04  # metres
-ACROSS, UP = (-0.8, 4.8), (-0.24, 2.44)  # metres of the grid in x and y
-DIFFERENT, DARK = 0.10, 0.045  # of (1), a distance of colours; where the lamp is off
-REACH, BELT = 0.64, 1.05  # metres: to the sides; the height from which outlines are compared
-NEARBY, FULL = 5, 0.75  # pixels; share of M of a pixel that is covered
-# pixels by which an outline lies outwards: of sharp frames, drawn ones, by pixels of blur; metres
+ACROSS, UP = (-0.8, 4.8), (-0.24, 2.44)  # metres: range of the grid in x and in y
+# distances of colours in (1), RGB in [0, 1]: with the lamp on, and with the lamp off
+DIFFERENT, DARK = 0.10, 0.045
+REACH, BELT = 0.64, 1.05  # metres: to the sides; height from which outlines are compared
+NEARBY, FULL = 5, 0.75  # pixels; share of M from which a pixel is covered wholly
+# By how much outlines are enlarged: pixels for all frames, pixels more in the style anime, pixels
+# for each pixel of blur; and metres to which the sum is rounded.
 GROWN, INKED, SMEARED, STEP = 0.2, 0.45, 0.25, 0.012
-RIM, EDGE = 0.25, 3  # weight of the foreground beside an outline, within so many cells
-APART, PLAIN = 0.85, 0.50  # metres; mean of f in the plain outline
-CENTRED = 0.2  # metres: the subject of a close-up from the middle of its view
-LASTS, CHANGE = 3, 0.06  # frames over which E is averaged; what a change of hats costs
-HAT, UNSURE = 0.01, 0.02  # gain of E by a hat, at least; difference from it that tells nothing
-VARIETY = (0.15, 0.1)  # weight, and usual value, of what differs in the colours of a hat
+# The foreground within EDGE cells of the sides of an outline's window counts against a character,
+# with weight RIM.
+RIM, EDGE = 0.25, 3
+APART, PLAIN = 0.85, 0.50  # metres; least mean of f in the shared part of the outlines
+CENTRED = 0.2  # metres: largest distance of the subject of a close-up from the middle of its view
+LASTS, CHANGE = 3, 0.06  # frames; cost of a change of hats in a shot
+HAT, UNSURE = 0.01, 0.02  # least gain of E by a hat; distance from the threshold that is unknown
+VARIETY = (0.15, 0.1)  # weight, and usual value, of the variety of colours above a crown
 DIM = 0.13  # brightness of a place before which a dark hat is not seen
-ABOVE = (0.05, 0.25)  # metres from the crown: the part of a hat whose colours are compared
-SHOWN, WHOLE = 0.35, 0.8  # least share of the plain outline in a close-up, and in other views
-STRIDE, NUDGE = 0.5, 3  # metres between two frames; cells by which a body may be moved
-COLUMNS = np.arange(ACROSS[0], ACROSS[1], CELL)
-ROWS = np.arange(UP[1], UP[0], -CELL)
-BESIDE = CELL * np.arange(-round(REACH / CELL), round(REACH / CELL) + 1)
+ABOVE = (0.05, 0.25)  # metres above the crown: the part of a hat whose colours are compared
+SHOWN, WHOLE = 0.35, 0.8  # least share of the shared outline in a close-up, and in other views
+STRIDE, NUDGE = 0.5, 3  # metres moved between two frames; cells by which a body may be shifted
+COLUMNS = np.arange(ACROSS[0], ACROSS[1], CELL)  # x of the columns of the grid, metres
+ROWS = np.arange(UP[1], UP[0], -CELL)  # y of the rows, metres, from the top
+BESIDE = CELL * np.arange(-round(REACH / CELL), round(REACH / CELL) + 1)  # x within a window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +70,8 @@ class Person:
     """A character in one frame.
 
     Attributes:
-        x: where it stands, in metres.
-        hat: whether it wears a hat; None if that cannot be told.
+        x: where it stands, in metres from the left wall.
+        hat: True if it wears a hat; None if that cannot be told.
     """
 
     x: float
@@ -73,9 +79,12 @@ class Person:
 
 
 def foreground(frames: np.ndarray, pictures: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Returns f of (1), [F, S, S], for frames and pictures of the place, both [F, S, S, 3].
+    """Returns how much of each pixel something hides the place, f of (1), [F, S, S].
 
-    dark: frames in which the lamp is off, bool [F].
+    Args:
+        frames: [F, S, S, 3] in [0, 1].
+        pictures: of the empty place, [F, S, S, 3] in [0, 1].
+        dark: mask of the frames in which the lamp is off, bool [F].
     """
     far = np.square(frames - pictures).sum(-1)
     least = np.where(dark, DARK, DIFFERENT)[:, None, None]
@@ -88,10 +97,13 @@ def foreground(frames: np.ndarray, pictures: np.ndarray, dark: np.ndarray) -> np
 
 
 def on_grid(images: np.ndarray, views: np.ndarray, bars: float = 0.0) -> np.ndarray:
-    """Returns images [F, S, S] of views [F, 3] on the grid of metres, [F, rows, columns]; NaN where
-    a view does not show it.
+    """Returns images resampled to the grid of CELL metres, [F, rows, columns]; NaN where a view
+    does not show the grid.
 
-    bars: share of a frame that is hidden at its upper and at its lower side.
+    Args:
+        images: [F, S, S].
+        views: (left, top, width) in metres of each image, [F, 3].
+        bars: share of the height that black bars hide at the top and at the bottom each. Default 0.
     """
     size, grids = images.shape[1], []
     for image, (left, top, width) in zip(images, views, strict=True):
@@ -108,7 +120,9 @@ def on_grid(images: np.ndarray, views: np.ndarray, bars: float = 0.0) -> np.ndar
 
 
 def _box(x: np.ndarray, y: np.ndarray, w: float, h: float, r: float = 0.0) -> np.ndarray:
-    """Returns the signed distance in metres to a box at the origin with round corners."""
+    """Returns the signed distance in metres of points (x, y) to a box at the origin of half width w
+    and half height h with corners of radius r; negative inside.
+    """
     across, up = np.abs(x) - (w - r), np.abs(y) - (h - r)
     outside = np.hypot(np.maximum(across, 0.0), np.maximum(up, 0.0))
     return outside + np.minimum(np.maximum(across, up), 0.0) - r
@@ -119,11 +133,12 @@ def _ellipse(x: np.ndarray, y: np.ndarray, w: float, h: float) -> np.ndarray:
 
 
 def outline(character: Character, hat: bool, grow: float) -> np.ndarray:
-    """Returns the outline of a character on the grid, [rows, len(BESIDE)] in [0, 1].
+    """Returns the outline of a character in the middle of a window of the grid, 1 inside,
+    [rows, len(BESIDE)] in [0, 1].
 
     Args:
-        character: who it is.
-        hat: True with a hat that it has put on.
+        character: the character.
+        hat: True to add a hat that it has put on.
         grow: metres by which the outline is moved outwards.
     """
     parts = {name: np.asarray(value) for name, value in look(character).items()}
@@ -155,7 +170,9 @@ def outline(character: Character, hat: bool, grow: float) -> np.ndarray:
 
 
 def _ear(x: np.ndarray, y: np.ndarray, ears: np.ndarray) -> np.ndarray:
-    """Returns the signed distance to both ears; `ears` is a row of looks.EARS."""
+    """Returns the signed distance in metres of points (x, y) to the ears; `ears` is an entry of
+    looks.EARS.
+    """
     ear_x, ear_y, w, h, tilt, pointed, _ = ears
     px, py = np.abs(x) - ear_x, y - ear_y
     across = px * np.cos(tilt) - py * np.sin(tilt)
@@ -191,9 +208,9 @@ def places_of(grid: np.ndarray, close: float | None = None) -> list[int]:
     """Returns where characters stand in one frame, as columns of the grid from left to right.
 
     Args:
-        grid: f of (1) on the grid, [rows, columns], NaN where it is not shown.
-        close: of a close-up, the middle of its view in metres, near which its only character
-            stands. Default: None.
+        grid: foreground f of (1) on the grid, [rows, columns], NaN where the view does not show it.
+        close: for a close-up, x of the middle of its view in metres, near which its only character
+            stands. Default: None, another view.
     """
     mask, known = _plain(), np.nan_to_num(grid)
     sums, areas = (
@@ -216,8 +233,8 @@ def places_of(grid: np.ndarray, close: float | None = None) -> list[int]:
 
 
 def _windows(grid: np.ndarray) -> np.ndarray:
-    """Returns the cells within REACH of each column, [rows, columns, len(BESIDE)]; 0 beyond the
-    grid.
+    """Returns the window of cells within REACH metres of each column of a grid [rows, columns], as
+    [rows, columns, len(BESIDE)]; 0 beyond the grid.
     """
     padded = np.pad(grid, ((0, 0), (len(BESIDE) // 2,) * 2))
     return np.lib.stride_tricks.sliding_window_view(padded, len(BESIDE), axis=1)
@@ -227,9 +244,9 @@ def find_people(frames: np.ndarray, pictures: np.ndarray, sight: Sight) -> list[
     """Returns the characters in every frame of a shot, from left to right.
 
     Args:
-        frames: [F, S, S, 3].
+        frames: [F, S, S, 3] in [0, 1], blurred by `shot_views.soft`.
         pictures: of the place without characters, [F, S, S, 3].
-        sight: the view of the shot.
+        sight: place, style and view of the shot.
     """
     style, views = sight.style, sight.views
     bars = BARS if style == "cinematic" else 0.0
@@ -271,7 +288,16 @@ def _dressed(
     track: list[tuple[int, int]],
     grow: float,
 ) -> list[tuple[int, Person]]:
-    """Returns (frame, person) of a track: its place, and whether it wears a hat, by (2)."""
+    """Returns (frame, person) for each frame of a track: where the character stands, and whether it
+    wears a hat, by (2).
+
+    Args:
+        grids: foreground f on the grid without other characters, [F, rows, columns].
+        colour_grids: the frames on the grid, [F, rows, columns, 3].
+        backs: brightness of the empty place on the grid, [F, rows, columns].
+        track: (frame, column of the grid) of the character.
+        grow: metres by which outlines are enlarged.
+    """
     above = ROWS > BELT
     signs = 2.0 * _bodies(grow)[:, :, above] - 1.0  # [N, 2, rows, len(BESIDE)]
     shifts = np.arange(-NUDGE, NUDGE + 1)
@@ -310,10 +336,13 @@ def _dressed(
 
 
 def _apart(grids: np.ndarray, columns: list[list[int]], track: list[tuple[int, int]]) -> np.ndarray:
-    """Returns grids [F, rows, columns] without what is nearer to other characters than to that of a
+    """Returns grids [F, rows, columns] with NaN where another character is nearer than that of a
     track.
 
-    columns: where characters stand, by frame.
+    Args:
+        grids: foreground f on the grid.
+        columns: the columns in which characters stand, for each frame.
+        track: (frame, column) of the character.
     """
     own = grids.copy()
     for number, column in track:
@@ -327,8 +356,8 @@ def _apart(grids: np.ndarray, columns: list[list[int]], track: list[tuple[int, i
 
 
 def _one_change(values: np.ndarray) -> np.ndarray:
-    """Returns 0 or 1 for each of values [F], with at most one change, so that the sum of the values
-    at 1 less those at 0 is largest; a change costs CHANGE.
+    """Returns 0 or 1 for each frame, [F], with at most one change, so that the sum of the `values`
+    [F] at 1 less that of those at 0 is largest; a change costs CHANGE.
     """
     before = np.concatenate([[0.0], np.cumsum(values)])
     gains = 2.0 * before - before[-1]  # of 1 before each frame, and 0 from it on
@@ -342,18 +371,19 @@ def _one_change(values: np.ndarray) -> np.ndarray:
 
 
 def _over(height: float) -> np.ndarray:
-    """Returns the rows of the grid in which a character of this height has the top of its hat."""
+    """Returns a mask of the rows of the grid in which a character with the crown at `height` metres
+    has its hat (ABOVE), bool [rows].
+    """
     return (height + ABOVE[0] < ROWS) & (height + ABOVE[1] > ROWS)
 
 
 def _variety(grid: np.ndarray, column: int, height: float) -> float:
-    """Returns how much the colours above the crown of a character differ, over their brightness.
-
-    A hat has one colour, and ears leave a gap. VARIETY[1] if the view does not show them.
+    """Returns how much the colours above the crown of a character differ, over their brightness; it
+    is small for a hat, which has one colour. VARIETY[1] if the view does not show them.
 
     Args:
-        grid: colours on the grid, [rows, columns, 3].
-        column: where the character stands.
+        grid: a frame on the grid, [rows, columns, 3].
+        column: of the grid, where the character stands.
         height: of its crown in metres.
     """
     rows = (height + ABOVE[0] < ROWS) & (height + ABOVE[1] > ROWS)

@@ -1,10 +1,11 @@
 """Object permanence: whether a ball that goes behind a panel is still there afterwards.
 
-The oracle compares colour, number and path of the ball before and after it is hidden, from
+The clips are of family `occlude`: a ball rolls or flies behind a panel, a board that stands in the
+room. The oracle compares colour, number and path of the ball before and after it is hidden, from
 pixels alone.
 
-1. The camera makes one of the moves of family `occlude` (`camera_views.read_move`). Every frame is
-   resampled to a static camera.
+1. The camera is static, pans or pushes in (`camera_views.read_move`). Every frame is resampled to
+   a static camera.
 2. The panel is found by its paint (`panel.py`).
 3. The ball is followed as a disc (`disc.py`), also where it is partly hidden. Only walls push a
    ball sideways, so its path is
@@ -16,18 +17,19 @@ pixels alone.
    part of the path between the panel and that wall counts.
 
 The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is
-visible again. It is `on_course` if all of the following hold:
+visible again. The gap is the longest run of frames in which it is not found. It is `on_course` if
+all of the following hold:
 
-- One path (1) passes through all its positions to RMS_LIMITS metres rms.
+- One path (1) passes through all its positions, to RMS_LIMITS metres rms.
 - Where the ball is not found, (1) puts it behind the standing panel; one frame may be an exception.
-- The ball is lower than the panel where it is last visible before the gap and first visible after.
+- Just before and just after the gap, the ball is low enough for the panel to hide it.
 - The ball does not show in front of the panel where it should be behind it; one frame may be an
   exception.
 
 Units: metres and seconds. Heights are not followed: the height of a bounce behind the panel
-depends on a restitution that may not have been visible. The constants were chosen on `train`
-and on clips of `val` below 500. Limits: one ball; one panel; at least two positions before the
-gap and two after; the camera moves of the family's films; 64 pixels or more.
+depends on a restitution (speed after over speed before) that may not have been visible. The
+constants were chosen on clips of the split `train` and on clips 0 to 499 of `val`. Limits: one
+ball; one panel; at least two positions before the gap and two after; 64 pixels or more.
 """
 
 import dataclasses
@@ -52,18 +54,19 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-# rms tolerance of (1): minimum and maximum, in metres; in between, NOISE_FACTOR times the noise
+# Tolerance of the rms distance from path (1): its minimum and maximum, in metres; in between it is
+# NOISE_FACTOR times the noise of the positions.
 RMS_LIMITS, NOISE_FACTOR = (0.025, 0.06), 2.0
 PARTIAL_WEIGHT = 0.1  # weight of a position where the ball is partly hidden
 SAME_SIZE = 1.3  # largest ratio of the radii before and after
-FALL = 0.5  # metres: largest fall between the last visible frame and the panel
-IN_FRONT = 0.6  # of the disc's area: a ball behind the panel shows less
+FALL = 0.5  # metres: largest fall of the ball between its last visible frame and the panel
+IN_FRONT = 0.6  # share of the disc's area: a ball behind the panel shows less
 # minimum restitution of a ball on a wall, with a margin for noise; cloth has 0.38
 MIN_RESTITUTION = 0.2
-# positions on one side that suffice for a path; with fewer, all of that side are used
+# positions on one side of the gap that suffice for a path; with fewer, all of that side are used
 MIN_POSITIONS = 4
 STEP = 0.004  # seconds between two candidates for t_w
-LEAD = 0.6  # metres by which the ball of `early` is ahead
+LEAD = 0.6  # metres by which the ball of the corruption `early` is ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +74,10 @@ class Permanence:
     """Whether a ball that goes behind a panel persists.
 
     Attributes:
-        same: one ball of one colour and size throughout.
-        back: the ball is visible after the gap.
-        on_course: one path, straight or with one wall contact, explains where it is before and
-            after.
+        same: True if there is one ball of one colour and size throughout.
+        back: True if the ball is visible after the gap, the frames in which it is hidden.
+        on_course: True if one path, straight or with one wall contact, explains where the ball is
+            before and after the gap.
     """
 
     same: bool
@@ -88,15 +91,13 @@ class Permanence:
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
-    """Returns whether the ball that goes behind a panel persists.
+    """Returns whether the ball that goes behind a panel persists; None without a panel, or if no
+    ball goes behind it. All fields are False if the ball is not found in at least two frames before
+    and two after it is hidden.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
         fps: frames/s.
-
-    Returns:
-        None without a panel, or if no ball goes behind it. All fields are False for a clip with a
-        panel but no visible ball before it.
     """
     frames = np.asarray(frames, np.float32)
     views = read_move(frames, fps)
@@ -134,7 +135,7 @@ def _longest_gap(ball: Disc) -> np.ndarray:
 
 def _one_size(ball: Disc, gap: np.ndarray) -> bool:
     """Returns whether the ball has the same size before and after the gap. True if it is never
-    wholly visible on one of the sides.
+    wholly visible before it, or never after.
     """
     sizes = [part[np.isfinite(part)] for part in (ball.size[: gap[0]], ball.size[gap[-1] + 1 :])]
     if not all(map(len, sizes)):
@@ -148,8 +149,7 @@ class Course:
 
     Attributes:
         rms: rms distance of the positions from the path, metres.
-        w, t_w: position and time of the wall contact, metres and s; without a wall, x at t = 0, and
-            0.
+        w, t_w: position in metres and time in s of the wall contact; without one, x at t = 0 and 0.
         u, v: velocities before and after the contact, m/s; equal without a wall.
     """
 
@@ -166,12 +166,12 @@ class Course:
 
 def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
     """Returns the path, straight or with one wall contact, that is nearest to the positions of a
-    ball.
+    ball by weighted least squares.
 
     Args:
         t: times [N] in s.
         x: horizontal positions [N] in metres.
-        weight: weights of the positions [N].
+        weight: weights [N] of the positions.
         radius: of the ball, metres.
     """
 
@@ -201,11 +201,16 @@ def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> C
 def _course(
     t: np.ndarray, ball: Disc, before: np.ndarray, after: np.ndarray
 ) -> tuple[bool, np.ndarray]:
-    """Fits one path to both sides of the gap. before, after: indices of the frames on each side.
+    """Fits one path to the positions before and after the gap.
+
+    Args:
+        t: times [F] in s.
+        ball: the followed ball.
+        before, after: indices of the frames on each side of the gap.
 
     Returns:
-        (whether the path fits to within RMS_LIMITS, its positions x [F]). The tolerance grows
-        with the noise of the fits to each side alone.
+        (whether the path fits, to an rms distance within RMS_LIMITS that grows with the noise of
+        the fits to each side alone; its positions x [F] in metres).
     """
     x = ball.position[:, 0]
 
@@ -233,8 +238,8 @@ def _course(
 
 
 def _straight(x: np.ndarray) -> int:
-    """Returns the number of leading positions of x [N] before the ball turns around. A step
-    shorter than half the median step counts as a turn: the ball has turned within it.
+    """Returns the number of leading positions of x [N] before the ball turns around. A step shorter
+    than half the median step counts as a turn, because the ball has turned within it.
     """
     steps = np.diff(x) * np.sign(x[1] - x[0])
     turns = np.flatnonzero(steps < 0.5 * np.median(np.abs(steps)))
@@ -242,15 +247,15 @@ def _straight(x: np.ndarray) -> int:
 
 
 def _behind(path: np.ndarray, ball: Disc, gap: np.ndarray, panel: Panel, size: int) -> bool:
-    """Returns whether the panel hides the ball in exactly the frames in which it should.
+    """Returns whether the panel explains all frames in which the ball is not found.
 
-    The standing panel must cover the path wherever the ball is not found. The ball must be low
-    enough at both ends of the gap, and must not show in front of the panel.
+    The standing panel must cover the path there. The ball must be low enough at both ends of the
+    gap, and must not show in front of the panel. One frame may be an exception.
 
     Args:
-        path: expected positions x [F], metres.
+        path: positions x [F] of the fitted path, metres.
         ball: the followed ball.
-        gap: indices of its frames.
+        gap: indices of the frames of the gap.
         panel: the panel.
         size: width of the picture in pixels.
     """
@@ -267,8 +272,8 @@ def _behind(path: np.ndarray, ball: Disc, gap: np.ndarray, panel: Panel, size: i
 
 
 def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
-    """Returns the ball's trajectory over twice the length of the clip, the middle of the hidden
-    interval in s, and the ball's horizontal speed when it goes behind the panel in m/s.
+    """Returns (the ball's trajectory over twice the length of clip `c`, the middle of the interval
+    in which a panel hides it in s, its horizontal speed when it goes behind the panel in m/s).
     """
     ((_, start, end),) = c.take.hidden
     longer = simulate(c.take.scene, 2.0 * c.format.seconds)
@@ -279,7 +284,7 @@ def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Leaving(Trajectory):
-    """A trajectory that moves far outside the picture after time `since`, s."""
+    """A trajectory whose balls are far outside of the frame after the time `since`, in s."""
 
     since: float
 
@@ -320,7 +325,7 @@ def early(c: Example) -> Trajectory:
     return retimed(motion, functools.partial(_skips, since, LEAD / speed))
 
 
-# The second list goes round once more than the first, so its end is left over.
+# each colour and the one two places after it in COLOURS, cyclically
 NEXT_COLOUR = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:], strict=False))
 
 
@@ -347,7 +352,7 @@ def in_front(clips: list[Example]) -> list[Example]:
 
 class PermanenceOracle(Oracle):
     """Oracle `permanence`: whether a ball hidden by a panel reappears as the same ball on its
-    course, or is there when the panel lifts.
+    course, or is there when the panel is lifted.
     """
 
     name = "permanence"
@@ -358,7 +363,7 @@ class PermanenceOracle(Oracle):
     stage = "occlude"
 
     def read(self, reading: "Reading") -> Permanence | None:
-        """Returns whether the ball behind a panel of a clip persists; None if no ball is hidden."""
+        """Returns whether the ball that a panel hides persists; None if no ball is hidden."""
         return read_permanence(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
@@ -369,6 +374,6 @@ class PermanenceOracle(Oracle):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Returns the clips with their frames permuted.
 
-        Exchanging takes would not help: the oracle does not read the take.
+        Exchanging takes would change no reading, because the oracle does not compare with the take.
         """
         return disordered(clips)

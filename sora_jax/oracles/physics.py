@@ -1,22 +1,21 @@
 """Physical laws: whether the balls of a clip obey gravity, rebound and contact laws, read from
-tracks fitted piece by piece (`arcs.py`).
+tracks that are fitted by pieces of free flight and of rolling (`arcs.py`).
 
 In this world free flight is a parabola, a rebound loses energy, two balls push each other
 along one line, no object passes through another and no object is in two places. With v, v' the
-velocities just before and after a contact and e_x, e_y its directions,
+velocities just before and after a contact, v_n the part normal to floor or wall, dv = v' - v,
 
     restitution      e = |v_n'| / |v_n|   of every rebound from floor or wall                    (1)
     energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|   at floor or wall; of two balls a, b with
-                     m_b / m_a = |dv_a| / |dv_b|, |v_a'|^2 + m |v_b'|^2 >
+                     m = m_b / m_a = |dv_a| / |dv_b|, |v_a'|^2 + m |v_b'|^2 >
                      GAIN (|v_a|^2 + m |v_b|^2) + 2 NOISE (|v_a| + m |v_b|)                      (2)
     momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2   of two colliding balls: 0 if their
                      pushes are opposite                                                         (3)
     slip             |v' - v| along a floor or wall more than SLIP; floor and walls are smooth and
                      push at right angles only
     kick             a change of velocity in the air with no other ball within REACH, or a gradual
-                     one
-    teleport         a step longer than any ball makes, or neighbouring pieces that nowhere come
-                     near each other
+                     one without a contact
+    teleport         a step longer than any ball makes, or a gap between two pieces of a track
     lost             a frame in which a ball of the clip is not found exactly once, or one in which
                      another ball is present
     swelling         ratio of a ball's radius in one third of the clip to that in another
@@ -61,7 +60,7 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a second
+GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity at 8 frames/s
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
 REACH = 0.20  # metres: largest gap between two balls' surfaces that counts as contact
 # largest value of each quantity in a lawful clip
@@ -92,9 +91,9 @@ class Physics:
         residual_px: rms distance of the positions from the fitted arcs, in pixels.
         gains: number of contacts that gain energy.
         kicks: number of changes of velocity in the air without a contact.
-        slips: number of pushes along the smooth floor or wall.
-        momentum_error: mean over contacts of two balls, 0 if their pushes are opposite and 1 if
-            they are equal; None without such a contact.
+        slips: number of contacts that change the velocity along the smooth floor or wall.
+        momentum_error: mean over contacts of two balls: 0 if their changes of velocity are
+            opposite, 1 if they have one direction; None without such a contact.
         overlap_px: largest depth to which two balls, or a ball and wall or floor, intersect, in
             pixels.
         teleports: number of jumps in position.
@@ -181,7 +180,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
 
 
 class _Ball:
-    """A track with its fitted pieces, kinks and squared residuals."""
+    """A track with its fitted pieces, contacts (`kinks`) and squared residuals in m^2."""
 
     def __init__(self, track: Track, fps: float) -> None:
         self.track, self.fps, self.radius = track, fps, float(np.nanmedian(track.radius))
@@ -199,13 +198,13 @@ class _Ball:
 
     def gap(self, other: "_Ball", time: float) -> float:
         """Returns the distance in metres between the surfaces of this ball and another at `time`
-        (s). It is negative where they overlap.
+        (s), negative where they overlap.
         """
         return float(np.linalg.norm(self.at(time) - other.at(time))) - self.radius - other.radius
 
     def push(self, time: float) -> arcs.Kink | None:
-        """Returns the ball's own contact with another ball nearest to `time`, within one frame;
-        None without one.
+        """Returns the contact of this ball with another ball that is nearest to `time` (s), within
+        one frame; None without one.
         """
         near = [k for k in self.kinks if abs(k.time - time) < 1.0 / self.fps and k.kind == "ball"]
         return min(near, key=lambda k: abs(k.time - time), default=None)
@@ -217,8 +216,8 @@ def _energy(v: tuple[float, float]) -> float:
 
 
 def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
-    """Returns momentum error (3) and whether energy is gained (2), for the kinks of two
-    colliding balls.
+    """Returns (momentum error (3), whether energy is gained (2)) of two balls that collide, from
+    the change of velocity of each.
     """
     da, db = np.subtract(a.after, a.before), np.subtract(b.after, b.before)
     error = 0.5 * np.linalg.norm(da / np.linalg.norm(da) + db / np.linalg.norm(db))
@@ -232,7 +231,7 @@ def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
 
 
 def _overlap(ball: _Ball, others: list[_Ball]) -> float:
-    """Returns the deepest overlap (4) over all frames, in metres."""
+    """Returns the deepest overlap (4) with other balls, walls and floor over all frames, in m."""
     p, r = ball.track.position, ball.radius
     depths = [r - p[:, 0], p[:, 0] + r - EXTENT, r - p[:, 1]]
     depths += [r + o.radius - np.linalg.norm(p - o.track.position, axis=-1) for o in others]
@@ -240,7 +239,7 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """Returns the gravity g of a clip in m/s^2, fitted to all flights of its balls; None if nothing
+    """Returns the gravity g of a clip in m/s^2, fitted to all flights of its balls; None if no ball
     flies.
 
     Args:
@@ -347,8 +346,8 @@ class PhysicsOracle(Oracle):
     def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether a corruption breaks a law in this example.
 
-        `reverse` needs a bounce, `hasten` a high one, and `tunnel` a wall contact early enough to
-        be visible.
+        `reverse` needs a bounce, `hasten` one faster than MIN_REBOUND, and `tunnel` a wall contact
+        at least EXIT_SECONDS before the end.
         """
         contacts = example.take.trajectory.contacts
         if condition is reverse:
@@ -361,16 +360,15 @@ class PhysicsOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns the clips with their frames permuted.
-
-        Exchanging takes would not help: the oracle does not read the take.
+        """Returns the clips with their frames permuted at random. Exchanging takes would change no
+        reading, because the oracle does not compare with the take.
         """
         return disordered(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns rows of the report: gravity, residuals, and the momentum error of contacts."""
+        """Returns the rows gravity, residual of the fit, and momentum error of two balls."""
         laws = [law for law in (read.of(self.name) for read in readings) if law]
         contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
         read_g = (read_gravity(read.tracks, read.fps) for read in readings)

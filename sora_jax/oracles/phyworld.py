@@ -1,32 +1,32 @@
 """The velocity error of PhyWorld: the distance between the velocities of the balls in a clip and in
-the scene (Kang et al. 2024, arXiv:2411.02385).
+the simulated scene (Kang et al. 2024, arXiv:2411.02385).
 
-With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time
-between frames,
+With p_t the centre of a ball in frame t, read from pixels, q_t its centre in the scene, and dt the
+time between frames,
 
     v_t = (p_t - p_{t-1}) / dt,      u_t = (q_t - q_{t-1}) / dt                                  (1)
     error = mean over balls and valid frames of |v_t - u_t|          (world units a second)      (2)
 
-The error is along x where balls move along x, and in the plane where they fall. With the
-paper's parser at 256 pixels, 24 scenes of `val` of each task have an error of 0.0124
-(uniform), 0.0120 (collision) and 0.0195 (parabola); the paper states 0.0099, 0.0117 and
-0.0210.
+The error is taken along x in the tasks `uniform` and `collision`, and in the plane where balls fall
+(`parabola`). With the paper's method of finding balls at 256 pixels, renders of 24 scenes of the
+split `val` of each task have an error of 0.0124 (uniform), 0.0120 (collision) and 0.0195
+(parabola); the paper states 0.0099, 0.0117 and 0.0210.
 
-A frame counts for a ball if the ball was to be generated in it (t >= GIVEN) and lies wholly
-inside the picture in that frame and the frame before, according to the scene. Where balls
-collide, both frames must also follow the impact. A frame is valid if the ball is found exactly
-once in both frames. The share of invalid frames is `lost`, reported beside the error.
+A frame counts for a ball if a model has to generate it (t >= GIVEN) and if in the scene the ball
+lies wholly inside the frame, in this frame and in the one before. Where balls collide, both frames
+must also follow the impact. A frame that counts is valid if the ball is found exactly once in both
+frames. The share of frames that count but are not valid is `lost`, reported beside the error.
 
 **Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k
 alpha_k (1 - c_k) of white and the colours c_k. Least squares over three channels gives alpha_k. The
 centre is the mean pixel position weighted by alpha_k, over the largest region with alpha_k > 1/2
 and two pixels around it. If another region is a third as large, the ball is ambiguous and counts as
-lost. `paper_centres` is the published parser: the mean position of pixels with R > 127, G < 127, B
-< 127. At 64 pixels it rounds to whole pixels, so its floor is far above the errors to be measured.
+lost. `paper_centres` finds balls as the paper does: the mean position of the pixels with R > 127,
+G < 127, B < 127 (red). At 64 pixels it rounds to whole pixels, so its error on unchanged renders is
+far above the errors to be measured.
 
-Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is
-Video Generation from World Model: A Physical Law Perspective"; `paper_table` holds its figure
-3.
+Reports print each error beside that of the scenes' own renders. Source: "How Far Is Video
+Generation from World Model: A Physical Law Perspective"; `paper_table` holds its figure 3.
 """
 
 import csv
@@ -56,7 +56,7 @@ from sora_jax.worlds.playhouse.spec import COLOURS, from_pixels
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-GIVEN = 3  # conditioning frames, which the model is given
+GIVEN = 3  # conditioning frames: the first frames of a clip, which a model is given
 BALLS = ("red", "blue")
 _ABSORBED = 1.0 - np.array([COLOURS[name] for name in BALLS])  # 1 - c_k, [2, 3]
 _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
@@ -67,8 +67,10 @@ MAX_ERROR = 0.15  # units/s: tolerance of the oracle
 
 
 def paper_table() -> list[dict]:
-    """Returns figure 3 of the paper as rows {task, model, params_millions, clips, id_error,
-    ood_error, floor}. All values but task and model are floats.
+    """Returns figure 3 of the paper, one row for each model and training set.
+
+    A row has task, model (texts), params_millions, clips (of the training set), id_error, ood_error
+    (velocity errors in and out of distribution) and floor (that of the renders), all floats.
     """
     text = (
         importlib.resources.files("sora_jax") / "worlds/playhouse/phyworld_figure3.csv"
@@ -102,9 +104,13 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Returns the centres that the parser of the PhyWorld paper finds, in world units [F, 2].
+    """Returns the centre of the ball of a colour in each frame as the PhyWorld paper finds it: the
+    mean position of the pixels of that colour, in world units [F, 2]; NaN without such pixels.
 
-    The arguments are those of `centres`.
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        colour: "red" or "blue".
+        extent: width of the frames in world units.
     """
     bright = frames * 255.0 > 127.0
     channels = np.array([name == colour for name in BALLS])
@@ -120,11 +126,11 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def scored_steps(take: Take, times: np.ndarray) -> np.ndarray:
-    """Returns a mask, bool [F - 1, K]: whether the step from frame f to f + 1 enters the velocity
-    error of ball k.
+    """Returns a mask, bool [F - 1, K]: True where the step from frame f to f + 1 counts for the
+    velocity error of ball k.
 
-    It does if the ball is wholly in the picture in both frames, after the balls have collided and
-    after the frames that are given to a model.
+    It does if the ball is wholly in the picture in both frames, both follow the collision of the
+    balls (if they collide), and frame f + 1 is not among the GIVEN that a model is given.
 
     Args:
         take: of a family `phyworld_...`.
@@ -138,20 +144,23 @@ def scored_steps(take: Take, times: np.ndarray) -> np.ndarray:
     return counts[1:] & counts[:-1] & (np.arange(1, len(times)) >= GIVEN)[:, None]
 
 
-# (frames [F, H, W, 3], colour, width of the picture) -> centres [F, 2], both in world units
+# (frames [F, H, W, 3], colour, width of a frame) -> centres [F, 2]; width and centres in world
+# units
 Parser = Callable[[np.ndarray, str, float], np.ndarray]
 
 
 def read_motion(
     frames: np.ndarray, take: Take, fps: float, parser: Parser = centres
 ) -> tuple[float | None, float | None]:
-    """Returns (velocity error, share of lost steps) of a clip, as `compare_motion` does.
+    """Returns (velocity error in world units a second, share of lost steps) of a clip, each None
+    where `compare_motion` says so.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
         take: the take that the clip should show, of a family `phyworld_...`.
         fps: frames/s.
-        parser: finds the centres of a ball in frames. Default `centres`.
+        parser: function (frames, colour, width of a frame in world units) that returns the centres
+            of a ball, [F, 2]. Default `centres`.
     """
     extent = take.scene.extent
     positions = {b.colour: parser(frames, b.colour, extent) for b in take.scene.balls}
@@ -164,14 +173,14 @@ def compare_motion(
     """Compares centres read from a clip with the trajectory of its take.
 
     Args:
-        positions: {colour: centres [F, 2] in world units}.
-        take: of a family `phyworld_...`.
+        positions: {colour of the ball: its centres [F, 2] in world units, NaN where it is lost}.
+        take: the take that the clip should show, of a family `phyworld_...`.
         fps: frames/s.
 
     Returns:
         (mean distance between the velocities read and those of the take, in world units a second;
-        share of the counted steps in which a ball is lost). Both are None if no step counts; the
-        first is None if the balls are lost in every step.
+        share of the steps that count in which a ball is lost). Both are None if no step counts
+        (`scored_steps`); the first is None if the balls are lost in every such step.
     """
     p = np.stack([positions[ball.colour] for ball in take.scene.balls], axis=1)
     times = (np.arange(len(p)) + 0.5) / fps
@@ -202,10 +211,8 @@ class MotionOracle(Oracle):
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether the balls of a clip move as in the example's take; None if no step
-        counts.
-
-        The velocity error must be within the tolerance, and no ball lost.
+        """Returns whether the balls of a clip move as in the example's take: the velocity error is
+        at most MAX_ERROR and no ball is lost. None if no step between two frames counts.
         """
         error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
         if lost is None:

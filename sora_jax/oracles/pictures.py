@@ -1,5 +1,5 @@
-"""Diagnostic pictures: frames with a ring around every tracked ball, and the shots of a story with
-what was read beside each.
+"""Diagnostic pictures: frames with a ring around every tracked ball, and the shots of a story (the
+parts between its cuts) with what was read beside each.
 """
 
 import itertools
@@ -16,19 +16,19 @@ from sora_jax.oracles.tracker import EXTENT, Track
 from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
 
 ZOOM = 4  # sheet pixels per frame pixel
-WORDS = 280  # pixels of a sheet for what was read
+WORDS = 280  # pixels: width of the text beside a shot
 
 
 def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
-    """Draws all frames of a clip, with its tracks, on one sheet.
+    """Returns a picture of all frames of a clip with the tracked balls marked.
 
     A white ring marks a ball's position and radius, a black cross its centre. A red border marks a
     frame in which a ball is lost or found more than once.
 
     Args:
-        frames: [F, H, W, 3].
-        tracks: the tracks of the balls.
-        columns: frames in a row of the sheet. Default 9.
+        frames: [F, H, W, 3], uint8 or floats in [0, 1].
+        tracks: the tracks of the balls (`tracker.track`), in the central square of the frames.
+        columns: frames in a row of the picture. Default 9.
     """
     frames = to_uint8(frames)
     count, height, width = frames.shape[:3]
@@ -58,21 +58,20 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
 
 
 def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
-    """Writes the frames [F, H, W, 3] of a clip with its tracks (`tracked_frames`) to `path`, a PNG.
-
-    The file appears whole or not at all.
+    """Writes the picture of `tracked_frames`, frames [F, H, W, 3] with the tracked balls marked, to
+    `path`, a PNG that appears whole or not at all.
     """
     with files.replacing(path) as partial:
         tracked_frames(frames, tracks).save(partial, "png")
 
 
 def shots_read(frames: np.ndarray, starts: Sequence[int], shots: Sequence[Shot]) -> Image.Image:
-    """Draws the first, the middle and the last frame of each shot, a row each, with what was read
-    beside them.
+    """Returns a picture with a row for each shot: its first, middle and last frame, and a text of
+    what was read of it.
 
     Args:
-        frames: [F, H, W, 3].
-        starts: number of the first frame of each shot but the first.
+        frames: [F, H, W, 3], uint8 or floats in [0, 1].
+        starts: index of the first frame of each shot except the first.
         shots: what was read of each shot.
     """
     frames = to_uint8(frames)
@@ -94,7 +93,7 @@ def shots_read(frames: np.ndarray, starts: Sequence[int], shots: Sequence[Shot])
 
 
 def _said(name: str, moment: Moment) -> list[str]:
-    """Returns lines of text about the state at one end of a shot."""
+    """Returns two lines of text about the state at one end of a shot, `name`: "start" or "end"."""
     door = {None: "unseen", 0: "closed", 1: "open"}[moment.door]
     score = "unseen" if moment.score is None else str(moment.score)
     hats = {None: "hat?", False: "", True: "hat"}
@@ -108,8 +107,13 @@ def _said(name: str, moment: Moment) -> list[str]:
 def save_shots(
     path: Path, frames: np.ndarray, starts: Sequence[int], shots: Sequence[Shot]
 ) -> None:
-    """Writes the shots of a clip (`shots_read`) to `path`, a PNG that appears whole or not at
-    all. The other arguments are those of `shots_read`.
+    """Writes the picture of `shots_read` to `path`, a PNG that appears whole or not at all.
+
+    Args:
+        path: the file.
+        frames: [F, H, W, 3], uint8 or floats in [0, 1].
+        starts: index of the first frame of each shot except the first.
+        shots: what was read of each shot.
     """
     with files.replacing(path) as partial:
         shots_read(frames, starts, shots).save(partial, "png")

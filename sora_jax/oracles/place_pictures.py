@@ -1,12 +1,13 @@
-"""Pictures of the empty places of stories, under any view, style and state.
+"""Paints pictures of the empty places (rooms) of stories, for any view, style and state, so that
+oracles can compare frames with them.
 
 The furniture is that of `story_inputs.furniture`, in metres. It is painted as the renderer
-paints it (`story_program.py`): boxes by products of one-pixel ramps, discs by a ramp of the
-distance, then the light of the lamp, what shines by itself, the glow of the air, and the grading
-of the style cinematic. Characters, the ball, its shadow and what is random (sensor noise, the
-phase of the floor boards) are left out.
+paints it (`story_program.py`): boxes and discs with edges one pixel wide, then the light of the
+lamp, what shines by itself, the glow of the air, and the grading (change of colours) of the style
+cinematic. Characters, the ball, its shadow and what is random (sensor noise, the phase of the floor
+boards) are left out.
 
-A view is (left, top, width) in metres and shows a square.
+A view is (left, top, width) in metres: the square that a frame shows.
 """
 
 import dataclasses
@@ -20,19 +21,19 @@ from sora_jax.worlds.playhouse.render.story_inputs import furniture
 from sora_jax.worlds.playhouse.render.story_program import EDGES, NIGHT
 
 WARM = np.array([1.0, 0.95, 0.75], np.float32)  # the glow of the air around a lamp
-BRIGHT = np.array([0.3, 0.59, 0.11], np.float32)
+BRIGHT = np.array([0.3, 0.59, 0.11], np.float32)  # weights of RGB in the brightness
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """The look of a place, of which a picture is painted.
+    """A place with its style and state, of which a picture is painted.
 
     Attributes:
-        place: number of the place.
+        place: index in storyboard.PLACES.
         style: a name in FILM_STYLES.
         lamp: 1.0 is on, 0.0 is off.
-        door: 1.0 is open, 0.0 is closed. Default: 0.0.
-        score: lit lamps of the score board. Default: 0.
+        door: 1.0 is open, 0.0 is closed, values between are partly open. Default: 0.0.
+        score: number of lit lamps on the score board. Default: 0.
     """
 
     place: int
@@ -43,12 +44,12 @@ class Look:
 
     @property
     def lit(self) -> float:
-        """1 for the styles that light the scene as a film does, else 0."""
+        """1.0 for the styles with shading and light falloff (realistic, cinematic), else 0.0."""
         return float(self.style in ("realistic", "cinematic"))
 
     @property
     def inked(self) -> float:
-        """1 for the style that draws outlines, else 0."""
+        """1.0 for the style that draws outlines (anime), else 0.0."""
         return float(self.style == "anime")
 
 
@@ -57,10 +58,10 @@ def _ramp(pixels: np.ndarray) -> np.ndarray:
 
 
 def paint(look: Look, views: np.ndarray, size: int) -> np.ndarray:
-    """Returns pictures of an empty place, float32 [N, size, size, 3] in [0, 1].
+    """Returns N pictures of an empty place, float32 [N, size, size, 3] in [0, 1].
 
     Args:
-        look: of the place.
+        look: the place with its style and state.
         views: (left, top, width) in metres, [N, 3].
         size: side of the pictures in pixels.
     """
@@ -88,7 +89,9 @@ def paint(look: Look, views: np.ndarray, size: int) -> np.ndarray:
 def _parts(
     place: int, lamp: float, door: float, score: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the boxes [N, 8], the discs [N, 7] and those that shine, of one moment."""
+    """Returns the furniture of a place in one state: boxes [N, 8] (`_Canvas.box`), discs [M, 7]
+    (`_Canvas.disc`) and discs that shine by themselves [L, 7].
+    """
     parts = furniture(*(np.array([value]) for value in (place, lamp, door, score)))
     boxes, discs, glow = (part[0].astype(np.float32) for part in parts)
     shown = boxes[:, 1] > boxes[:, 0]
@@ -96,8 +99,8 @@ def _parts(
 
 
 def graded(pictures: np.ndarray) -> np.ndarray:
-    """Returns pictures [N, S, S, 3] in the colours of the style cinematic, with its dark corners
-    and bars.
+    """Returns pictures [N, S, S, 3] with the colours, dark corners and black bars of the style
+    cinematic.
     """
     size = pictures.shape[1]
     bright = (pictures @ BRIGHT)[..., None]
@@ -109,7 +112,7 @@ def graded(pictures: np.ndarray) -> np.ndarray:
 
 def exposure(size: int) -> np.ndarray:
     """Returns the share of light that the style cinematic leaves to each pixel, [size, size]: 0 in
-    its bars.
+    its black bars, less than 1 towards the corners.
     """
     pixel = np.arange(size)
     far = np.square(pixel - 0.5 * size + 0.5) / (0.5 * size * size)
@@ -119,7 +122,7 @@ def exposure(size: int) -> np.ndarray:
 
 
 class _Canvas:
-    """Paints on N pictures of as many views.
+    """A painter of N pictures, one for each of N views.
 
     Args:
         views: float32 [N, 3] in metres.
@@ -141,7 +144,7 @@ class _Canvas:
         return _ramp((0.25 * period - wave) * self.scale / soft)
 
     def wall_and_floor(self, look: Look) -> np.ndarray:
-        """Returns the wall with its wallpaper and the floor, [N, S, S, 3]."""
+        """Returns pictures of the wall with its wallpaper and of the floor, [N, S, S, 3]."""
         room, y, scale = ROOMS[look.place], self.y, self.scale
         shade = 0.10 * np.clip((y - 1.6) / 2.0, -1.0, 0.6) * look.inked + 1.0
         falls = 0.05 * y - 0.12 - 0.20 * np.exp(-np.maximum(y, 0.0) / 0.2)
@@ -160,7 +163,13 @@ class _Canvas:
         return (picture * (1.0 - line)[:, :, None, None]).astype(np.float32)
 
     def box(self, picture: np.ndarray, box: np.ndarray, edge: float) -> None:
-        """Paints a box (left, right, top, bottom, RGB, alpha) over the pictures."""
+        """Paints a box over pictures [N, S, S, 3], in place.
+
+        Args:
+            picture: the pictures.
+            box: (left, right, top, bottom, R, G, B, alpha), edges in metres.
+            edge: how much darker its outline is, from 0 (no outline) to 1.
+        """
         pixel = np.arange(self.size, dtype=np.float32)
         left, right = ((x - self.left) * self.scale - 0.5 for x in box[:2])
         upper, lower = ((self.top - y) * self.scale - 0.5 for y in box[2:4])
@@ -179,7 +188,13 @@ class _Canvas:
         part += covered[..., None] * (shade * box[4:7] - part)
 
     def disc(self, picture: np.ndarray, disc: np.ndarray, edge: float) -> None:
-        """Paints a disc (x, y, radius, RGB, alpha) over the pictures, without edges for edge 0."""
+        """Paints a disc over pictures [N, S, S, 3], in place.
+
+        Args:
+            picture: the pictures.
+            disc: (x, y, radius, R, G, B, alpha), lengths in metres.
+            edge: how much darker its outline is, from 0 (no outline) to 1.
+        """
         pixel = np.arange(self.size, dtype=np.float32)
         column, row = (disc[0] - self.left) * self.scale - 0.5, (self.top - disc[1]) * self.scale
         across, down = np.square(pixel - column), np.square(pixel - row + 0.5)
@@ -197,13 +212,15 @@ class _Canvas:
 
 
 def _span(parts: np.ndarray) -> tuple[int, int]:
-    """Returns the first pixel, and the one after the last, at which any row of parts [N, S] is
-    not 0.
+    """Returns (first pixel, last pixel + 1) of the columns of parts [N, S] that are not all 0;
+    (0, 0) if all are.
     """
     where = np.flatnonzero(parts.any(0))
     return (int(where[0]), int(where[-1]) + 1) if len(where) else (0, 0)
 
 
 def lamps_of_score(place: int) -> np.ndarray:
-    """Returns the middles of the lamps of the score board of a place, [SCORE, 2] in metres."""
+    """Returns the centres of the lamps on the score board of a place, given by its index,
+    [SCORE, 2] in metres.
+    """
     return _parts(place, 1.0, 0.0, SCORE)[2][1:, :2]

@@ -1,9 +1,10 @@
-"""Reads the door and the score board of a place in every frame of a shot.
+"""Reads the door and the score board of a place (a room of a story) in every frame of a shot.
 
-Each of several values is painted (`place_pictures.py`), and the one that agrees best with the
-frame holds. Only pixels count whose colour depends on the value. A value is unseen in a frame if
-the view shows less than a part of those pixels (SHOWN), or if no value explains EXPLAINED of
-them, for a character may hide them.
+The empty place is painted with each possible value: openings of the door, numbers of lit lamps
+(`place_pictures.py`). The value whose picture agrees best with the frame is read. Only pixels count
+whose colour depends on the value. A value is unseen in a frame if the view shows too little of the
+door (DOOR_SHOWN) or of the score board, or if no value agrees with a share EXPLAINED of the pixels
+that count, because a character may hide them.
 """
 
 import dataclasses
@@ -21,12 +22,13 @@ from sora_jax.worlds.playhouse.places import (
 )
 
 UNSEEN = -1
-OPENINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
-DEPENDS = 0.08  # difference of colours of two values
-EXPLAINED, MARGIN = 0.15, 0.03  # of the agreement: of the best value, and above the next
-PART = 0.2  # share of the pixels that no character hides, at least
-DOOR_SHOWN = 0.45  # share of a door's area
-WIDER = 1.6  # times SIGMA: the differences of small parts
+OPENINGS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a door, from closed to open
+DEPENDS = 0.08  # difference of colours, in [0, 1], by which a pixel depends on the value
+# least agreement of the best value, and by how much it must exceed that of another one
+EXPLAINED, MARGIN = 0.15, 0.03
+PART = 0.2  # least share of the pixels that depend on the value which no character hides
+DOOR_SHOWN = 0.45  # least share of a door's area in the view
+WIDER = 1.6  # times SIGMA: tolerance of colours, wider since the door and the lamps are small
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +36,10 @@ class States:
     """What a shot shows of its place's state, by frame.
 
     Attributes:
-        door: 1 is open, 0 closed, UNSEEN: int64 [F].
-        score: lit lamps of the score board, or UNSEEN: int64 [F].
-        pictures: of the place in this state, float32 [F, S, S, 3], as sharp as the frames.
+        door: int64 [F], 1 is open, 0 closed, or UNSEEN.
+        score: int64 [F], number of lit lamps on the score board, or UNSEEN.
+        pictures: float32 [F, S, S, 3], the empty place in this state, painted as sharp as the
+            frames.
     """
 
     door: np.ndarray
@@ -45,12 +48,13 @@ class States:
 
 
 def read_states(frames: np.ndarray, sight: Sight, hidden: np.ndarray | None = None) -> States:
-    """Returns the state of the place of a shot.
+    """Returns the state of the place of a shot in every frame.
 
     Args:
-        frames: float32 [F, S, S, 3], blurred as by `soft`.
-        sight: the view of the shot.
-        hidden: columns in which a character may hide the door, bool [F, S]. Default: None, unknown.
+        frames: float32 [F, S, S, 3] in [0, 1], blurred by `shot_views.soft`.
+        sight: place, style and view of the shot.
+        hidden: mask of the columns in which a character may hide the door, bool [F, S]. Default:
+            None, none are known.
     """
     size, count = frames.shape[1], len(frames)
     lamps = sight.lamp.astype(float)
@@ -81,7 +85,15 @@ def read_states(frames: np.ndarray, sight: Sight, hidden: np.ndarray | None = No
 
 
 def _painted(sight: Sight, lamps: np.ndarray, door: float, score: int, size: int) -> np.ndarray:
-    """Returns pictures of the place with a door and a score, [F, size, size, 3]."""
+    """Returns pictures of the empty place of a shot, [F, size, size, 3].
+
+    Args:
+        sight: place, style and view of the shot.
+        lamps: 1.0 where the lamp is on, 0.0 where it is off, [F].
+        door: opening of the door, from 0 to 1.
+        score: number of lit lamps on the score board.
+        size: side of the pictures in pixels.
+    """
     pictures = np.empty((len(lamps), size, size, 3), np.float32)
     for lamp in np.unique(lamps):
         look = Look(sight.place, sight.style, float(lamp), door, score)
@@ -92,14 +104,15 @@ def _painted(sight: Sight, lamps: np.ndarray, door: float, score: int, size: int
 def _best(
     frames: np.ndarray, pictures: np.ndarray, open_: np.ndarray, meaning: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of the value that agrees best in each frame [F], and whether it does well
-    enough, bool [F].
+    """Returns (index of the value whose picture agrees best with each frame [F], mask of the frames
+    in which it agrees well enough, bool [F]).
 
     Args:
         frames: [F, S, S, 3].
-        pictures: of V values, [V, F, S, S, 3].
-        open_: pixels that count, bool, which broadcasts to [F, S, S].
-        meaning: what is read of each value, [V]; the best must exceed those of another meaning.
+        pictures: painted with each of V values, [V, F, S, S, 3].
+        open_: mask of the pixels that may count, bool; broadcasts to [F, S, S].
+        meaning: what is read for each value, [V]. The best value must exceed those with another
+            meaning by MARGIN.
     """
     apart = np.abs(pictures - pictures[:1]).max((0, -1)) > DEPENDS
     whole = apart.sum((-1, -2))
@@ -115,8 +128,8 @@ def _best(
 
 
 def _shown(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the share of the door's area that each view shows, [F], and whether it shows the
-    whole score board, bool [F].
+    """Returns (share of the door's area that the view of each frame shows [F], mask of the frames
+    that show the whole score board, bool [F]).
     """
     room, (left, top, width) = ROOMS[sight.place], sight.views.T
     hidden = 0.1 * width if sight.style == "cinematic" else np.zeros_like(width)

@@ -1,8 +1,8 @@
 """All readings of one clip, computed lazily and cached.
 
-`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings
-that several oracles share, or that the judges of families use, are properties: `tracks`,
-`facts`, `camera`, ...
+`Reading(clip).of("physics")` is what the registered oracle of that name measures in the clip.
+Readings that several oracles share, or that the judges of families of scenes use, are properties:
+`tracks`, `facts`, `camera`, ...
 """
 
 import dataclasses
@@ -27,21 +27,21 @@ from sora_jax.oracles.permanence import Permanence
 from sora_jax.oracles.speakers import Speakers
 from sora_jax.worlds.playhouse.captions import Facts
 
-MIN_FRAMES = 5  # enough for an arc on both sides of one impact
+MIN_FRAMES = 5  # enough for a free flight on both sides of one impact
 MIN_AUDIO_SECONDS = 0.2  # seconds: the onset oracle ignores the first 50 and the last 20 ms
 
 
 class Reading:
     """The oracles' readings of one clip.
 
-    uint8 frames are converted to floats in [0, 1], and audio to 16 kHz, at which the oracles are
-    calibrated. `of(name)` returns the reading of an oracle of ORACLES.
+    uint8 frames are converted to floats in [0, 1], frames are cropped to their central square, and
+    audio is resampled to 16 kHz, at which the oracles are calibrated.
 
     Args:
         clip: the clip to read.
 
     Attributes:
-        frames: float32 [F, H, W, 3] in [0, 1].
+        frames: floats [F, H, H, 3] in [0, 1].
         fps: frames per second.
         samples: [S] in [-1, 1]; None for a clip without audio.
         rate: samples per second, 16000.
@@ -89,9 +89,10 @@ class Reading:
         return self._cache[name]
 
     def with_audio_of(self, other: "Reading") -> "Reading":
-        """Returns a reading of this clip's video with the audio of the clip of `other`.
+        """Returns the reading of a clip with the video of this reading and the audio of `other`.
 
-        Tracks, faces and audio onsets that are known are reused.
+        What was read of each is reused: the tracks, the audio onsets and, if they were read, the
+        faces.
         """
         clip = Clip(self.frames, other.samples, self.fps, other.rate)
         both = Reading(clip)
@@ -101,16 +102,17 @@ class Reading:
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
-        """The tracks of every visible colour, including balls that are only briefly visible.
+        """A track (the position of a ball in every frame) of every visible colour, including balls
+        that are only briefly visible.
 
-        `tracker.lasting` selects those that are visible throughout.
+        `tracker.lasting` selects those that are visible in at least a third of the frames.
         """
         return tracker.track(self.frames)
 
     @functools.cached_property
     def facts(self) -> Facts:
         """The facts of the balls in the terms of a caption: colour, size, launch, direction,
-        bounces.
+        bounces, of every ball that is visible in at least half of the frames.
         """
         return facts_lib.read_facts(self.tracks, self.fps)
 
@@ -121,22 +123,22 @@ class Reading:
 
     @functools.cached_property
     def seen_impacts(self) -> list[float]:
-        """The times of the visible impacts, in s."""
+        """The times of the visible impacts, in s, in order."""
         return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
 
     @functools.cached_property
     def heard_onsets(self) -> list[onsets.Onset]:
-        """The audible impacts; empty without audio."""
+        """The audible impacts (time in s and level in dB), in order; empty without audio."""
         return [] if self.samples is None else onsets.audio_onsets(self.samples)
 
     @functools.cached_property
     def heard_impacts(self) -> list[float]:
-        """The times of the audible impacts, in s."""
+        """The times of the audible impacts, in s, in order."""
         return [o.time for o in self.heard_onsets]
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
-        """How well the visible and the audible impacts agree in time."""
+        """How well the visible and the audible impacts agree in time: F1 and offset."""
         return sync.agreement(self.heard_impacts, self.seen_impacts)
 
     @functools.cached_property
@@ -152,8 +154,8 @@ class Reading:
 
     @functools.cached_property
     def audio_fault(self) -> str | None:
-        """The reason why impacts or words in the audio cannot be read (none, or too short); None if
-        they can.
+        """The reason why impacts or words cannot be read (no audio, or too short); None if they
+        can.
         """
         if self.samples is None:
             return "the clip has no audio"
@@ -183,8 +185,8 @@ class Reading:
 
     @property
     def camera(self) -> Camera | None:
-        """The camera motion of a film; None if the posts at the sides of the scene are not
-        visible.
+        """The camera motion of a film; None if the two posts at the sides of the scene, from which
+        it is read, are not visible.
         """
         return self.of("camera")
 
@@ -197,12 +199,16 @@ class Reading:
 
     @property
     def permanence(self) -> Permanence | None:
-        """Whether the ball behind a panel persists; None if no ball goes behind a panel."""
+        """Whether the ball that a panel hides is there again afterwards, the same and on its
+        course; None if no ball goes behind a panel.
+        """
         return self.of("permanence")
 
     @property
     def outcome(self) -> Outcome | None:
-        """The action at a hoop, goal or gap, and its outcome; None without such furniture."""
+        """The action at a hoop, a goal or a gap between platforms, and its outcome; None without
+        such furniture.
+        """
         return self.of("outcome")
 
     @functools.cached_property
@@ -212,7 +218,9 @@ class Reading:
 
     @functools.cached_property
     def mouths(self) -> np.ndarray:
-        """How far the mouths of `faces` are open in every frame, float64 [N, F]."""
+        """How far the mouths of the N `faces` are open in every frame, in square metres, float64
+        [N, F].
+        """
         return faces_lib.openings(self.frames, self.faces)
 
     @property
@@ -227,23 +235,27 @@ class Reading:
 
     @property
     def speakers(self) -> Speakers:
-        """Who is seen, whose mouth moves, and in which voice it speaks, turn by turn."""
+        """The faces, and the turns in which they speak, each with its face, time, pitch and
+        tract.
+        """
         return self.of("speakers")
 
     @property
     def cuts(self) -> list[float]:
-        """The times at which a new shot begins, after the first, in s."""
+        """The times at which a new shot begins, without the start of the first, in s."""
         return self.of("cuts")
 
     @property
     def ambience(self) -> str | None:
-        """The soundscape, such as "rain", or "silence"; None if it is none of the world's."""
+        """The background sound, such as "rain", or "silence"; None if it is none of the world's."""
         return self.of("ambience")
 
     def shots_from(self, starts: tuple[int, ...]) -> list[story_shots.Shot]:
-        """Returns what each shot of a story shows, computed once.
+        """Returns what each shot of a story shows, given where the shots begin; computed once for
+        each `starts`.
 
-        starts: number of the first frame of each shot but the first.
+        Args:
+            starts: index of the first frame of each shot except the first.
         """
         key = f"shots from {starts}"
         if key not in self._cache:
@@ -251,11 +263,12 @@ class Reading:
         return self._cache[key]
 
     def to_dict(self) -> dict:
-        """Returns all readings of the clip as JSON values.
+        """Returns the main readings of the clip as JSON values.
 
-        Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
-        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns",
-        and only those of several shots "shots".
+        Keys: count, balls, seen_impacts, cuts and sync; with audio heard_impacts, heard_materials
+        and ambience; with a face also faces, lips and turns; with a cut also shots. Unknown numbers
+        are None, times are in seconds, lengths in metres. Where something cannot be read, the
+        reason is in "unscored".
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
@@ -304,7 +317,7 @@ class Reading:
         }
 
     def _talk(self) -> dict[str, Any]:
-        """Returns the readings of a clip with a face, as JSON values."""
+        """Returns {faces, lips, turns}, the readings of a clip with a face, as JSON values."""
         lips: dict[str, Any] = {"offset_ms": None, "correlation": None}
         if self.lips and not self.lips_fault:
             lips["offset_ms"] = round(1e3 * self.lips.offset, 1)
@@ -326,8 +339,8 @@ class Reading:
 
 
 def too_slow(oracle: str, fps: float) -> str | None:
-    """Returns the reason why a clip of `fps` frames/s has too few of them for an oracle of
-    ORACLES; None if it has enough.
+    """Returns the reason why `fps` frames/s are too few for an oracle, given by its name; None if
+    they are enough.
     """
     least = ORACLES[oracle].min_fps
     if fps >= least:
@@ -338,8 +351,11 @@ def too_slow(oracle: str, fps: float) -> str | None:
 def _frames(frames: np.ndarray) -> np.ndarray:
     """Returns the central square of the frames of a clip, floats [F, H, H, 3] in [0, 1].
 
-    The square shows the view of Playhouse's scenes, in frames of every aspect. Square float frames
-    are returned unchanged.
+    Playhouse, the project's simulated world, shows its scenes in this square, whatever the
+    proportions of the frames. Square float frames are returned unchanged.
+
+    Raises:
+        UserError: the frames have another shape or type, or values outside [0, 1].
     """
     frames = np.asarray(frames)
     numeric = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
@@ -366,10 +382,10 @@ def _frames(frames: np.ndarray) -> np.ndarray:
 
 
 def read_clip(clip: Clip) -> dict[str, Any]:
-    """Returns the readings of one clip as JSON values (`Reading.to_dict`).
+    """Returns the main readings of one clip as JSON values: balls, impacts, sync, cuts, and more
+    (`Reading.to_dict` lists the keys).
 
     Raises:
-        UserError: `clip` is no Clip, such as the path of a file, or its arrays are invalid
-            (`Reading`).
+        UserError: `clip` is no Clip, such as the path of a file, or its arrays are invalid.
     """
     return Reading(clip).to_dict()

@@ -1,21 +1,21 @@
 """Removes impact sounds from audio, so that speech can be recognized. The ring of each impact is
 detected at its onset, fitted and subtracted.
 
-Onsets are processed in order of time. From each onset t0 on, the remaining audio is fitted by
-the modes of one struck ball, equation (1) of `material.py`: material and fundamental as there,
-the fundamental then refined over a longer piece, and amplitudes by least squares. With s the
-piece of WINDOW seconds after the click and r what the modes leave of it,
+Onsets (sudden beginnings of sounds) are processed in order of time. From each onset t0 on, the
+audio is fitted by the damped modes of one struck ball, equation (1) of `material.py`: material and
+fundamental frequency from a grid, the fundamental then refined over a longer piece, and amplitudes
+by least squares. With s the piece of WINDOW seconds after the click and r its residual,
 
     share = 1 - |r|^2 / |s|^2                                                                    (1)
 
-is the share of its energy that rings. In narrated clips nine impacts in ten have a share of
-0.92 or more. The beginnings of words, whose harmonics match no material, mostly have 0.3 to
-0.75.
+is the share of its energy that the modes explain. In clips with a narrator, nine impacts in ten
+have a share of 0.92 or more. The beginnings of words, whose harmonics match no material, mostly
+have 0.3 to 0.75.
 
-A ring is removed if the share reaches MIN_SHARE over WINDOW and, with the fundamental refined,
-again over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if
-another onset is nearer than ALONE. The ring is subtracted until it has died away, with the
-fade of the world's own sounds, and the click is muted.
+A ring is removed if the share reaches the first number of MIN_SHARE over WINDOW and, with the
+fundamental refined, the second over ALONE. These limits are lower for onsets louder than words
+(LOUD), and higher if another onset is nearer than ALONE. The ring is subtracted until it has died
+away, with the fade-out of the world's own sounds, and the click before it is muted.
 
 An onset may hold a second ring, of two balls that collided, so each onset is tried twice.
 
@@ -31,20 +31,21 @@ from sora_jax.oracles.onsets import Onset
 from sora_jax.worlds.playhouse.sound import VOICE
 from sora_jax.worlds.playhouse.spec import MATERIALS
 
-# seconds: to classify the material, to refine the fundamental (at most), least for either
+# seconds of audio: to find the material; at most, to refine the fundamental; least up to the next
+# onset
 WINDOW, REFINE_SECONDS, MIN_SECONDS = 0.05, 0.15, 0.02
 # Least shares over WINDOW and over ALONE. CROWDED: another onset is nearer than ALONE.
 MIN_SHARE, MIN_SHARE_CROWDED = (0.85, 0.68), (0.95, 0.68)
 MIN_SHARE_LOUD = (0.75, 0.45)  # for onsets louder than words
-ALONE, LOUD = 0.1, -13.0  # seconds; dB of an onset's peak
-# coarse-to-fine search of the fundamental: relative half width of each grid, points per grid
+ALONE, LOUD = 0.1, -13.0  # seconds; dB: peak of an onset that is louder than words
+# search of the fundamental from coarse to fine: relative half width of each grid, points per grid
 FINE, GRID_POINTS = (0.012, 0.0012, 0.0002), 25
 PASSES = 2  # rings per onset
 
 
 def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
-    """Returns the best fit of a piece by the modes of one ball: (share of the energy, material,
-    fundamental in Hz).
+    """Returns the best fit of a piece of samples [n] by the modes of one ball: (share of the energy
+    that they explain, material, fundamental in Hz); (0, "", 0) for silence.
     """
     energy = float(piece @ piece)
     best = (0.0, "", 0.0)
@@ -59,8 +60,8 @@ def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
 
 
 def _modes(name: str, hertz: float, n: int) -> np.ndarray:
-    """Returns the mode sounds [n, 2k] of a ball of that material and fundamental, starting SKIP
-    after the impact.
+    """Returns the k damped modes of a ball of material `name` and fundamental `hertz`, as cosines
+    and sines, n samples each: [n, 2k].
     """
     t = np.arange(n)[:, None] / SAMPLE_RATE
     material = MATERIALS[name]
@@ -72,8 +73,8 @@ def _modes(name: str, hertz: float, n: int) -> np.ndarray:
 
 
 def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
-    """Returns the ring [n] that fits a piece best, among fundamentals near `hertz`. The fit uses
-    the beginning of the ring, of the piece's length.
+    """Returns the ring, n samples, of a ball of material `name` whose beginning fits a piece of
+    samples best, among fundamentals near `hertz`.
     """
     best = (-1.0, hertz, np.zeros(0))
     for reach in FINE:
@@ -86,10 +87,14 @@ def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
 
 
 def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarray, list[float]]:
-    """Removes the rings at `onsets` from mono samples [S] at 16 kHz.
+    """Removes the rings of impacts from audio.
+
+    Args:
+        samples: mono samples [S] at 16 kHz.
+        onsets: the onsets at which a ring may start (`onsets.audio_onsets`).
 
     Returns:
-        (remaining samples, float64 [S]; times in s of the removed rings).
+        (samples without the rings, float64 [S]; times in s of the onsets whose ring was removed).
     """
     remaining, impacts = np.array(samples, np.float64), []
     times = [onset.time for onset in onsets]

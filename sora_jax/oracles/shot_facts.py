@@ -1,13 +1,16 @@
-"""The facts that a storyboard states about each of its shots and that pixels show.
+"""The facts that a storyboard (a story in shots, as values) states about each of its shots and that
+pixels show, and their comparison with what is read of a clip.
 
-place, frame    of the shot
-people          characters at its start and at its end, where the storyboard fixes them
-lamp, door      at its start and at its end, if an act changes them: 1 is on, or open
-hat             hats that are put on, in a shot that nobody leaves
+The facts of a shot are a dictionary. A key is missing if the storyboard does not state the fact.
+
+place, frame    name of the place; frame size: wide, two-shot or close-up
+people          (number of characters at the start of the shot, at its end)
+lamp, door      (state at the start, at the end), if an act changes it: 1 is on, or open
+hat             number of hats that are put on, in a shot that nobody leaves
 throw           "caught" or "missed"
-score           lamps of the score board that go on, in a wide shot
-walk            steps to the right less those to the left, in a shot that nobody leaves
-ball            its colour, where it is seen
+score           number of lamps of the score board that go on, in a wide shot with a throw
+walk            steps to the right less those to the left, in a wide shot that nobody leaves
+ball            its colour
 """
 
 from collections.abc import Iterable
@@ -36,13 +39,17 @@ NAMES = ("place", "frame", "people", LAMP, DOOR, HAT, THROW, "score", WALK, "bal
 
 
 def stated(board: Storyboard) -> list[Facts]:
-    """Returns the facts of each shot of a storyboard."""
+    """Returns the facts that a storyboard states of each of its shots, by name (the keys of the
+    module docstring).
+    """
     rooms = beginning(board).rooms
     return [_of_shot(board, *pair) for pair in zip(board.shots, rooms, strict=True)]
 
 
 def _of_shot(board: Storyboard, shot: BoardShot, rooms: tuple[int, ...]) -> Facts:
-    """Returns the facts of one shot. `rooms` are the places of the cast at its start, or -1."""
+    """Returns the facts of one shot of a storyboard. `rooms` holds the index of the place in which
+    each actor is at its start, -1 where the storyboard does not say.
+    """
     facts: Facts = {"place": shot.place, "frame": shot.frame}
     kinds = [act.kind for act in shot.acts]
     if shot.frame == "close-up":
@@ -73,7 +80,12 @@ def _step(act: Act) -> int:
 
 
 def shown(shot: Shot, asked: Iterable[str]) -> Facts:
-    """Returns the facts of these names that a shot shows; None for what is unseen."""
+    """Returns {name: what a shot shows} for the facts of these names; None for what is not seen.
+
+    Args:
+        shot: the shot as read from a clip.
+        asked: names of facts.
+    """
     start, end = shot.start, shot.end
     facts: Facts = {
         "place": shot.place,
@@ -91,16 +103,22 @@ def shown(shot: Shot, asked: Iterable[str]) -> Facts:
 
 
 def _walked(shot: Shot) -> int | None:
-    """Returns how many steps the characters went to the right, less those to the left."""
+    """Returns how many steps the characters went to the right, less those to the left; None if
+    their number changed.
+    """
     start, end = ([person.x for person in moment.people] for moment in (shot.start, shot.end))
     return round((sum(end) - sum(start)) / STEP) if len(start) == len(end) else None
 
 
 def wrong(shot: Shot, facts: Facts) -> list[str]:
-    """Returns the names of the facts that a shot does not show.
+    """Returns the names of the stated facts that a shot contradicts.
 
-    The ball may be out of sight, a hat may look like hair, a character may hide the door, and the
-    score may be full.
+    A fact that cannot be seen is not among them: the ball may be out of sight, a hat may look like
+    hair, a character may hide the door, and the score may be full already.
+
+    Args:
+        shot: the shot as read from a clip.
+        facts: the facts that the storyboard states of it.
     """
     seen = shown(shot, facts)
     unseen = {name for name in ("ball", HAT) if seen.get(name) is None}
@@ -112,8 +130,9 @@ def wrong(shot: Shot, facts: Facts) -> list[str]:
 
 
 def differs(asked: Facts, other: Facts) -> bool:
-    """Returns whether a shot with the facts `other` lacks one of the facts `asked`, but the ball's
-    colour. A fact that `other` does not state may be the same, except for the effect of an act.
+    """Returns whether a shot with the facts `other` lacks one of the facts `asked`, other than the
+    ball's colour. A fact that `other` does not state counts as the same, except for a change of
+    lamp or door and a throw, which need an act.
     """
     return any(
         other[name] != value if name in other else name in (LAMP, DOOR, THROW)

@@ -1,8 +1,9 @@
-"""Which place a shot of a story shows, and from which view, by comparison with painted places.
+"""Finds which place (room) a shot of a story shows, and from which view, by comparison with painted
+places. A story is a clip with cuts, a shot the part between two.
 
-A view is base (centre of the view c and its width w, in metres), a frame size, and a camera move
-(`staging.CAMERAS`). For a pixel p of a frame and q of the picture of an empty place
-(`place_pictures.py`), the agreement is
+A view (left, top, width in metres) follows from a frame size, a base (x of its centre c and its
+width w, in metres), and a camera move (`staging.CAMERAS`). For a pixel p of a frame and q of the
+picture of an empty place (`place_pictures.py`), the agreement is
 
     A = mean over pixels of  exp(-|p - q|^2 / (2 SIGMA^2))                                       (1)
 
@@ -10,14 +11,14 @@ so whatever hides the place, such as characters, lowers A by its area alone.
 
 1. The middle frame of the shot, averaged to COARSE pixels, is compared with pictures of all
    places and styles, with the lamp on or off and the door open or closed, from a grid of views.
-   The BEST of them are kept, at most one for each place, style, frame size and APART metres.
+   The BEST views are kept, at most one for each place, style, frame size and APART metres of c.
 2. Their c and w are refined at SIZE pixels, and the camera move is that of the largest A over
    LOOKS frames.
 
-Pictures are then blurred as the frames are (BLURS). What the lamp does in each frame follows: the
-larger A of a picture with the lamp on and one with it off.
+Pictures are then blurred until they are as sharp as the frames (BLURS). In each frame the lamp is
+on if a picture with the lamp on has a larger A than one with the lamp off.
 
-Limits: views that the stories have (`staging.py`).
+Limits: only views that the stories of this world have (`staging.py`) are found.
 """
 
 import dataclasses
@@ -45,28 +46,29 @@ from sora_jax.worlds.playhouse.staging import (
 from sora_jax.worlds.playhouse.storyboard import MOVES, PLACES
 
 COARSE = 16  # pixels
-SIGMA = 0.07  # of (1), a distance of colours in [0, 1]
+SIGMA = 0.07  # of (1): a distance of colours, RGB in [0, 1]
 SOFT = 0.6  # pixels: blur of frames and pictures
 BLURS = (SOFT, 0.9, 1.2, 1.6)  # of pictures, for frames that are less sharp
-BEST, APART = 6, 0.6  # views; metres between the centres of those of one place
-LAST = 2  # views whose camera moves are compared
+BEST, APART = 6, 0.6  # number of views; metres between the centres of those of one place
+LAST = 2  # views that remain after the refinement, whose camera moves are compared
 LOOKS = 4  # frames
-WIDEST = 3.95  # metres: a two-shot of the two ends of a room
-# metres: steps of the grid of centres by frame size; of the refinement, one after another
+WIDEST = 3.95  # metres: width of a two-shot of characters at the two ends of a room
+# metres: steps of the grid of centres by frame size; steps of the refinement, one after another
 STEPS = {"wide": 0.15, "two-shot": 0.12, "close-up": 0.07}
 FINER = (0.06, 0.03, 0.015)
-ZOOMS = (1.0, 1.0 + 0.5 * PUSH)  # of the middle of a shot
-SURE, SPREAD = 0.03, 1.2  # of A, metres: views so near and so little worse could be meant too
+ZOOMS = (1.0, 1.0 + 0.5 * PUSH)  # factors on the width in the middle of a shot
+# Another centre within SPREAD metres could be that of the view if its A is at most SURE less.
+SURE, SPREAD = 0.03, 1.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Base:
-    """The view of a shot without the displacement of its camera.
+    """The view of a shot without the displacement by its camera move.
 
     Attributes:
-        frame: a name in storyboard.FRAMES.
-        centre: x of the middle in metres.
-        width: in metres.
+        frame: frame size, a name in storyboard.FRAMES.
+        centre: x of the middle of the view in metres.
+        width: metres that the width of the frame shows.
     """
 
     frame: str
@@ -74,9 +76,11 @@ class Base:
     width: float
 
     def views(self, displaced: np.ndarray) -> np.ndarray:
-        """Returns (left, top, width) in metres, [N, 3].
+        """Returns the views (left, top, width) in metres, [N, 3], after displacements.
 
-        displaced: displacement in widths and factor on the width, [N, 2].
+        Args:
+            displaced: (shift to the right in widths, factor on the width), [N, 2], as the function
+                `displaced` returns them.
         """
         below = {"wide": WIDE_BELOW, "two-shot": TWO_BELOW}.get(self.frame, FACE - 0.5 * CLOSE)
         shift, size = displaced[:, 0], displaced[:, 1] * self.width
@@ -86,17 +90,18 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class Sight:
-    """What a shot shows of its place.
+    """The place that a shot shows, and the view of it.
 
     Attributes:
-        place: number of the place.
+        place: index in storyboard.PLACES.
         style: a name in FILM_STYLES.
-        base: its view without the move.
-        move: of the camera, one of storyboard.MOVES.
+        base: the view without the camera move.
+        move: camera move, one of storyboard.MOVES.
         views: (left, top, width) of each frame in metres, [F, 3].
-        lamp: 1 where the lamp is on, int64 [F].
-        agreement: A of (1).
-        spread: metres; other centres that could be meant lie within it.
+        lamp: 1 where the lamp is on, 0 where it is off, int64 [F].
+        agreement: A of (1), the mean over LOOKS frames, in [0, 1].
+        spread: uncertainty of the centre of the view: largest distance in metres of another centre
+            that agrees about as well.
         blur: pixels by which pictures of the place are blurred to be as sharp as the frames.
     """
 
@@ -117,15 +122,21 @@ def soft(frames: np.ndarray, blur: float = SOFT) -> np.ndarray:
 
 
 def displaced(move: str, parts: np.ndarray) -> np.ndarray:
-    """Returns the displacement in widths and the factor on the width, [N, 2], of a camera move at
-    the parts [N] of a shot, from 0 to 1.
+    """Returns (shift to the right in widths of the view, factor on the width), [N, 2], of a camera
+    move.
+
+    Args:
+        move: one of storyboard.MOVES.
+        parts: moments of the shot, [N], from 0 (its start) to 1 (its end).
     """
     start, end = (np.array(knot) for knot in CAMERAS.get(move, STANDING))
     return start + parts[:, None] * (end - start)
 
 
 def _grid() -> list[tuple[Base, float]]:
-    """Returns the views with which the middle frame is compared, and their zooms."""
+    """Returns (base, zoom) of the views with which the middle frame of a shot is compared. zoom is
+    the factor on the width.
+    """
     bases = [Base("wide", 0.5 * EXTENT + i * STEPS["wide"], WIDE) for i in (-1, 0, 1)]
     width = TWO
     while width < WIDEST:
@@ -139,7 +150,9 @@ def _grid() -> list[tuple[Base, float]]:
 
 @functools.cache
 def _bank() -> tuple[list[tuple[Base, float]], list[Look], np.ndarray]:
-    """Returns the grid of N views, the L looks, and their pictures, [L, N, COARSE, COARSE, 3]."""
+    """Returns (grid of N views, L looks: places with style and state, their pictures
+    [L, N, COARSE, COARSE, 3]).
+    """
     grid = _grid()
     views = np.concatenate([base.views(np.array([[0.0, zoom]])) for base, zoom in grid])
     states = itertools.product(range(len(PLACES)), FILM_STYLES, (0.0, 1.0), (0.0, 1.0))
@@ -148,15 +161,17 @@ def _bank() -> tuple[list[tuple[Base, float]], list[Look], np.ndarray]:
 
 
 def agreement(frames: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-    """Returns A of (1) over the last three axes, [...]: of frames [..., H, W, 3] and pictures that
-    broadcast.
+    """Returns the agreement A of (1) of frames and pictures [..., H, W, 3], which broadcast: [...],
+    in [0, 1].
     """
     far = np.square(frames - pictures).sum(-1)
     return np.exp(far * (-0.5 / SIGMA**2)).mean((-1, -2))
 
 
 def _coarse(frame: np.ndarray) -> list[tuple[Look, Base, float]]:
-    """Returns (look, base, zoom) of the views that agree best with a frame [SIZE, SIZE, 3]."""
+    """Returns (look, base, zoom) of the BEST views that agree with a frame [SIZE, SIZE, 3], in
+    falling order of agreement.
+    """
     grid, looks, pictures = _bank()
     side = SIZE // COARSE
     small = frame.reshape(COARSE, side, COARSE, side, 3).mean((1, 3))
@@ -177,7 +192,7 @@ class _Shot:
 
     Args:
         frames: float32 [F, SIZE, SIZE, 3].
-        look: of the place in the middle frame.
+        look: the place with its style and its state in the middle frame.
     """
 
     def __init__(self, frames: np.ndarray, look: Look) -> None:
@@ -186,12 +201,17 @@ class _Shot:
         self.middle, self.blur = len(frames) // 2, SOFT
 
     def of_middle(self, views: np.ndarray) -> np.ndarray:
-        """Returns A of the middle frame with views [N, 3], [N]."""
+        """Returns the agreement of the middle frame with pictures from views [N, 3], [N]."""
         return agreement(self.frames[self.middle], soft(paint(self.look, views, SIZE)))
 
     def scores(self, numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Returns A of the frames `numbers` [N] with views [N, 3], with the lamp off and on,
-        [2, N]. The door may be open or closed.
+        """Returns the agreement of frames, [2, N]: with pictures with the lamp off, and on.
+
+        The door is open or closed, whichever agrees better.
+
+        Args:
+            numbers: indices of the frames, [N].
+            views: the view of each, [N, 3].
         """
         frames, door = self.frames[numbers], ROOMS[self.look.place].door
         far = np.maximum(views[:, 0] - door, door - views[:, 0] - views[:, 2])
@@ -204,7 +224,9 @@ class _Shot:
         return np.stack(found)
 
     def refined(self, base: Base, zoom: float) -> tuple[float, Base]:
-        """Returns the largest A of the middle frame with views near `base`, and its base."""
+        """Returns (largest agreement of the middle frame with views near `base`, their base), with
+        the factor `zoom` on the width.
+        """
         best = 0.0
         for step in FINER:
             wider = (-2, -1, 0, 1, 2) if base.frame == "two-shot" else (0,)
@@ -218,7 +240,7 @@ class _Shot:
         return best, base
 
     def moved(self, base: Base) -> tuple[float, str]:
-        """Returns A over LOOKS frames under the camera move that agrees best, and that move."""
+        """Returns (mean agreement over LOOKS frames, camera move) of the move that agrees best."""
         numbers = np.unique(np.linspace(0, len(self.frames) - 1, LOOKS).round().astype(int))
         found = []
         for move in MOVES:
@@ -227,14 +249,18 @@ class _Shot:
         return max(found)
 
     def sharpness(self, views: np.ndarray) -> float:
-        """Returns the one of BLURS with which pictures from views [F, 3] agree best."""
+        """Returns the one of BLURS, in pixels, with which pictures from views [F, 3] agree best
+        with the frames.
+        """
         numbers, found = np.array([0, self.middle]), []
         for self.blur in BLURS:
             found.append(float(self.scores(numbers, views[numbers]).max(0).sum()))
         return BLURS[int(np.argmax(found))]
 
     def spread(self, base: Base, move: str) -> float:
-        """Returns the largest distance of centres that agree as well as that of `base`."""
+        """Returns the largest distance in metres from the centre of `base`, up to SPREAD, of one
+        that agrees about as well (SURE).
+        """
         at = displaced(move, self.parts[[self.middle]])
         far = np.arange(-SPREAD, SPREAD + 0.01, 0.05)
         near = [dataclasses.replace(base, centre=base.centre + float(x)) for x in far]
@@ -244,7 +270,9 @@ class _Shot:
 
 
 def find_sight(frames: np.ndarray) -> Sight:
-    """Returns the place and the view of the frames of a shot, float32 [F, SIZE, SIZE, 3]."""
+    """Returns the place that a shot shows and its view, from its frames, float32
+    [F, SIZE, SIZE, 3] in [0, 1].
+    """
     frames = soft(frames)
     near = []
     for look, base, zoom in _coarse(frames[len(frames) // 2]):
@@ -263,7 +291,7 @@ def find_sight(frames: np.ndarray) -> Sight:
 
 
 def _at_least(base: Base, wider: float) -> float:
-    """Returns the width of a base that is `wider` in metres; a two-shot has at least TWO."""
+    """Returns the width of `base` plus `wider` metres; for a two-shot at least TWO."""
     return max(base.width + wider, TWO) if base.frame == "two-shot" else base.width + wider
 
 

@@ -1,5 +1,8 @@
-"""Oracle `shots`: what the storyboard of a story states about each of its shots (`shot_facts.py`),
-read from the frames (`story_shots.py`).
+"""Oracle `shots`: whether each shot of a story shows what the storyboard states of it.
+
+A story is a clip with cuts, and a shot is the part between two cuts. The storyboard holds the facts
+of every shot (`shot_facts.py`), such as place, frame size and acts. `story_shots.py` reads them
+from the frames.
 """
 
 import dataclasses
@@ -27,22 +30,26 @@ from sora_jax.worlds.playhouse.storyboard import DOOR, HAT, LAMP
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-ACTED = (LAMP, DOOR, HAT)  # acts whose effect pixels show at once
+ACTED = (LAMP, DOOR, HAT)  # what acts change for all later shots, visibly
 
 
 def _facts(example: Example) -> list[Facts]:
-    """Returns the facts of each shot of a story; none for another clip."""
+    """Returns the facts that the storyboard states of each shot; [] if the take is no story."""
     facts = example.take.facts
     return stated(facts.board) if isinstance(facts, StoryFacts) else []
 
 
 def shots_of(example: Example, reading: "Reading") -> list[Shot]:
-    """Returns the shots of a reading, which begin where those of the example's format do."""
+    """Returns what each shot of a clip shows, with cuts where the format of the example has them
+    (not where they are read).
+    """
     return reading.shots_from(tuple(int(s) for s in np.cumsum(example.format.shots[:-1])))
 
 
 def _order(example: Example) -> list[int] | None:
-    """Returns a permutation of the shots of a story whose facts are others; None without one."""
+    """Returns a random permutation of the shots of a story in which some shot lacks a fact of its
+    place in the order; None if 12 draws give none.
+    """
     facts = _facts(example)
     orders = [example.rng.permutation(len(facts)).tolist() for _ in range(12)]
     told = (o for o in orders if any(differs(facts[i], facts[k]) for i, k in enumerate(o)))
@@ -50,8 +57,10 @@ def _order(example: Example) -> list[int] | None:
 
 
 def in_place(example: Example, reading: "Reading") -> bool | None:
-    """Returns whether the shots of a story show the facts of their own place better than in any
-    other order that the storyboard tells from it; None if it tells none.
+    """Returns whether the shots of a clip agree better with the facts of the storyboard in the
+    order in which they are shown than in any other order.
+
+    Only orders with other facts are compared; None if there are none, because all shots are alike.
     """
     facts = _facts(example)
     numbers = range(len(facts))
@@ -69,15 +78,15 @@ def in_place(example: Example, reading: "Reading") -> bool | None:
 
 
 def in_order(example: Example, order: list[int]) -> Example:
-    """Returns an example whose shots are shown in another order: `order[i]` in place of i."""
+    """Returns an example whose shots are shown in another order: shot `order[i]` at position i."""
     parts = np.split(example.frames, np.cumsum(example.format.shots[:-1]))
     return dataclasses.replace(example, frames=np.concatenate([parts[i] for i in order]))
 
 
 @corrupt(VIDEO)
 def exchanged(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with one shot of another clip, whose facts differ, in place of their
-    own.
+    """Corruption: the clips, each with one shot replaced by the same shot of another clip, whose
+    facts differ.
     """
     made = []
     for i, c in enumerate(clips):
@@ -92,7 +101,9 @@ def exchanged(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def unacted(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips without the effects of acts: lamp, door and hats stay as they are."""
+    """Corruption: the clips without the effects of acts on lamps, doors and hats, which stay as
+    they are at the start.
+    """
     takes = []
     for c in clips:
         plot = c.take.scene.plot
@@ -106,8 +117,8 @@ def unacted(clips: list[Example]) -> list[Example]:
 class ShotsOracle(Oracle):
     """Oracle `shots`: the facts of each shot of a story.
 
-    Place and frame size, the number of characters, what acts do to lamp, door and hats, throws, the
-    score, walks, and the ball's colour, each where a shot shows it.
+    They are place and frame size, the number of characters, what acts do to lamp, door and hats,
+    throws, the score, walks, and the ball's colour, each where a shot shows it.
     """
 
     name = "shots"
@@ -118,11 +129,13 @@ class ShotsOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> list[Shot]:
-        """Returns what each shot shows; shots are divided by the oracle `cuts`."""
+        """Returns what each shot of a clip shows, with cuts where the oracle `cuts` reads them."""
         return reading.shots_from(tuple(round(cut * reading.fps) for cut in reading.cuts))
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every shot shows its facts; None for a clip that is no story."""
+        """Returns whether every shot shows the facts that the take's storyboard states of it; None
+        for a take that is no story.
+        """
         facts = _facts(example)
         if not facts:
             return None
@@ -130,7 +143,9 @@ class ShotsOracle(Oracle):
         return not any(wrong(shot, asked) for shot, asked in zip(shots, facts, strict=True))
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the corruption changes a fact of the example."""
+        """Returns whether a condition may be judged on the example: a corruption must change a fact
+        of it; ground truth and degradations always may.
+        """
         facts = _facts(example)
         if condition is unacted:
             return any(one.get(kind) for one in facts for kind in ACTED)
@@ -139,8 +154,8 @@ class ShotsOracle(Oracle):
         return condition in (GROUND_TRUTH, *DEGRADATIONS) or bool(facts)
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns the clips with their shots in another order, where the storyboard tells it from
-        their own.
+        """Returns the clips with their shots in another order. A clip is left out if no other order
+        contradicts its storyboard.
         """
         orders = [(c, _order(c)) for c in clips]
         return [in_order(c, order) for c, order in orders if order]
@@ -148,7 +163,9 @@ class ShotsOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the share of each fact of a shot that is read, and of fixed camera moves."""
+        """Returns rows (name of a fact, share of the shots that show it as stated, number of shots
+        of which it is stated).
+        """
         rows: dict[str, list[bool]] = {}
         for example, reading in zip(examples, readings, strict=True):
             shots = shots_of(example, reading)
@@ -163,5 +180,5 @@ class ShotsOracle(Oracle):
 
 
 def _changes(facts: Facts) -> bool:
-    """Returns whether something changes within a shot."""
+    """Returns whether something moves or changes within a shot of these facts."""
     return any(facts.get(kind) for kind in (*ACTED, "throw", "walk"))

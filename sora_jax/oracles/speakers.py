@@ -1,15 +1,17 @@
 """Speakers: which mouth moves when a word is heard, and in which voice the word is spoken.
 
-A word of `voices.utterances` is said by the face whose mouth is open widest on average
-(`faces.openings`) while it lasts, if that is at least MOVED. Successive words of one face are a
-turn, whose pitch and tract are those of all its words together (`voices.voice_of`).
+Each word that `voices.utterances` reads in the audio is said by the face whose mouth is open widest
+on average while the word lasts (`faces.openings`), if its opening is at least MOVED. Successive
+words of one face are a turn. A voice has a pitch in Hz and a tract (the factor by which the length
+of the vocal tract scales the formants); those of a turn are read from all its words together
+(`voices.voice_of`).
 
-A turn has the voice of a character if a listener cannot tell them apart, at half of the least
-difference of two distinct voices (`cast.distinct`):
+A turn is in the voice (p, q) of a character if both differ by less than half of what makes two
+voices distinct (`cast.distinct`):
 
     |pitch - p| < APART_HZ / 2      and      |tract - q| < APART_TRACT / 2                       (1)
 
-Limits: one speaker at a time. A voice without a mouth that moves belongs to nobody.
+Limits: one speaker at a time. Words during which no mouth moves belong to no face.
 """
 
 import dataclasses
@@ -30,18 +32,18 @@ from sora_jax.worlds.playhouse.voice import Voice
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-MOVED = 1e-3  # square metres, of `faces.openings`
+MOVED = 1e-3  # square metres: least mean opening of a mouth that says a word
 
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """What one speaker says in one go.
+    """A turn of a dialogue: successive words of one speaker.
 
     Attributes:
-        face: number of the face whose mouth moves, from left to right; None if none moves.
-        start, end: in s.
+        face: index of the face whose mouth moves, from left to right; None if none moves.
+        start, end: start of the first word and end of the last, in s.
         pitch: of the voice, in Hz.
-        tract: of the voice, as in `voice.Voice`.
+        tract: of the voice: factor on the formants, above 1 for a shorter vocal tract.
     """
 
     face: int | None
@@ -57,7 +59,7 @@ class Speakers:
 
     Attributes:
         faces: the faces, from left to right.
-        turns: in the order in which they are spoken.
+        turns: the turns, in the order in which they are spoken.
     """
 
     faces: tuple[Face, ...]
@@ -68,8 +70,9 @@ def read_turns(words: list[Utterance], opening: np.ndarray, fps: float) -> tuple
     """Returns the turns of a clip, in order of time.
 
     Args:
-        words: the words heard.
-        opening: how far the mouth of each face is open in each frame, [N, F].
+        words: the words heard, in order of time.
+        opening: how far the mouth of each of N faces is open in each frame, [N, F] in square
+            metres.
         fps: frames/s.
     """
     turns: list[tuple[int | None, list[Utterance]]] = []
@@ -83,7 +86,7 @@ def read_turns(words: list[Utterance], opening: np.ndarray, fps: float) -> tuple
 
 
 def _moving(opening: np.ndarray, fps: float, word: Utterance) -> int | None:
-    """Returns the face whose mouth moves during a word; None if none does."""
+    """Returns the index of the face whose mouth moves during a word; None if none does."""
     times = (np.arange(opening.shape[1]) + 0.5) / fps
     during = (times > word.start) & (times < word.end)
     if not len(opening) or not during.any():
@@ -93,7 +96,9 @@ def _moving(opening: np.ndarray, fps: float, word: Utterance) -> int | None:
 
 
 def spoken_turns(take: Take) -> list[tuple[int, Voice]]:
-    """Returns (number of the actor from left to right, its voice) of every turn of a take."""
+    """Returns (index of the actor from left to right, its voice) of every turn of a take, in order
+    of time: the ground truth of the oracle.
+    """
     actors = sorted(take.scene.cast, key=_x)
     lines = sorted((start, i) for i, actor in enumerate(actors) for start, _ in actor.speech)
     faces = [i for _, i in lines]
@@ -109,20 +114,22 @@ def _x(actor: cast.Actor) -> float:
 
 
 def is_voice(turn: Turn, voice: Voice) -> bool:
-    """Returns whether a turn is spoken in a voice: equation (1)."""
+    """Returns whether a turn is spoken in this voice: pitch and tract are near, equation (1)."""
     return not distinguishable((turn.pitch, turn.tract), voice)
 
 
 def distinguishable(heard: tuple[float, float], voice: Voice) -> bool:
-    """Returns whether a listener can tell what is heard, (pitch in Hz, tract), from a voice:
-    equation (1) does not hold.
+    """Returns whether a voice that is heard, (pitch in Hz, tract), is not the given voice: equation
+    (1) does not hold.
     """
     pitch, tract = abs(heard[0] - voice.pitch), abs(heard[1] - voice.tract)
     return not (pitch < 0.5 * cast.APART_HZ and tract < 0.5 * cast.APART_TRACT)
 
 
 def _agree(said: list[tuple[int, Voice]], speakers: Speakers) -> bool:
-    """Returns whether the turns of a clip are those of `spoken_turns`."""
+    """Returns whether the turns read in a clip have the faces and voices of `said`, the result of
+    `spoken_turns`.
+    """
     return len(said) == len(speakers.turns) and all(
         turn.face == face and is_voice(turn, voice)
         for turn, (face, voice) in zip(speakers.turns, said, strict=True)
@@ -130,7 +137,9 @@ def _agree(said: list[tuple[int, Voice]], speakers: Speakers) -> bool:
 
 
 def _another_voice(actor: cast.Actor, others: list[cast.Actor]) -> Voice:
-    """Returns the voice of the next of `others`, or else the first distinct one of the cast."""
+    """Returns a voice that is distinct from that of an actor: of one of `others`, or if there are
+    none, of the first such character of the catalogue.
+    """
     own = cast.voice_of(actor.character)
     voices = [cast.voice_of(other.character) for other in others] or [
         cast.voice_of(character) for character in cast.catalogue()
@@ -140,9 +149,8 @@ def _another_voice(actor: cast.Actor, others: list[cast.Actor]) -> Voice:
 
 @corrupt_samples
 def voices(c: Example) -> np.ndarray:
-    """Corruption: the samples of clip `c` with the voices of both actors exchanged.
-
-    A single actor gets a distinct voice of the cast.
+    """Corruption: the samples of clip `c` with the voices of both actors exchanged. A single actor
+    gets the distinct voice of another character.
     """
     actors = c.take.scene.cast
     changed = []
@@ -156,7 +164,7 @@ def voices(c: Example) -> np.ndarray:
 
 
 class SpeakersOracle(Oracle):
-    """Oracle `speakers`: whose mouth moves, and in whose voice, line by line."""
+    """Oracle `speakers`: whose mouth moves, and in whose voice, turn by turn."""
 
     name = "speakers"
     media = (VIDEO, AUDIO)
@@ -169,7 +177,7 @@ class SpeakersOracle(Oracle):
     stage = "talk"
 
     def read(self, reading: "Reading") -> Speakers:
-        """Returns who is seen and who speaks in a clip."""
+        """Returns the faces of a clip and the turns in which they speak."""
         said = []
         if reading.samples is not None and not reading.audio_fault:
             said = utterances(reading.samples)
@@ -177,8 +185,8 @@ class SpeakersOracle(Oracle):
         return Speakers(tuple(reading.faces), turns)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all faces are seen, and every turn has its mouth and its voice; None if
-        nobody speaks in the take.
+        """Returns whether as many faces are seen as the take has actors, and the turns read have
+        the actors and voices of the take's; None if nobody speaks in the take.
         """
         said = spoken_turns(example.take)
         if not said:
@@ -187,11 +195,15 @@ class SpeakersOracle(Oracle):
         return len(speakers.faces) == len(example.take.scene.cast) and _agree(said, speakers)
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns False for mirrored frames of a single actor, who is nowhere else then."""
+        """Returns False for mirroring a clip of a single actor, whose face stays the only one; True
+        for all others.
+        """
         return condition is not mirror or len(example.take.scene.cast) > 1
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns every clip with the take of the next one whose turns differ from its own."""
+        """Returns every clip with the take of the next clip whose turns differ. A clip is left out
+        if there is none.
+        """
         shuffled = []
         for i, clip in enumerate(clips):
             said = spoken_turns(clip.take)
@@ -203,7 +215,9 @@ class SpeakersOracle(Oracle):
 
 
 def _differ(said: list[tuple[int, Voice]], other: list[tuple[int, Voice]]) -> bool:
-    """Returns whether turns differ in their number, a face, or a voice that can be told apart."""
+    """Returns whether two lists of turns (`spoken_turns`) differ in their number, or in an actor or
+    a distinct voice of one of them.
+    """
     return len(said) != len(other) or any(
         face != other_face or cast.distinct(voice, other_voice)
         for (face, voice), (other_face, other_voice) in zip(said, other, strict=True)

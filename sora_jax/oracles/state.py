@@ -1,7 +1,9 @@
 """Oracle `state`: whether what a story shows stays as it was left when it is shown again.
 
-Pairs of shots and kinds of state are those of `story_pairs.py`. A corruption changes one kind of
-state at one cut, from which on the clip shows another render of the take.
+A story is a clip with cuts; a shot is the part between two cuts. The oracle compares the end of a
+shot that shows a fact, such as a lamp that is on, with the start of the next shot that shows it:
+a pair (`story_pairs.py`, which lists the kinds of state). A corruption changes one kind of state at
+one cut: from there on the clip shows a render of a changed take.
 """
 
 import dataclasses
@@ -41,11 +43,12 @@ from sora_jax.worlds.playhouse.storyboard import DOOR, HAT, LAMP, Storyboard
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-# A hat is seen if this part above the crown is shown (metres), and if it differs from what is
-# behind it in its colour (distance in [0, 1]).
+# A hat is seen if the frame shows this range of heights above the crown (metres), and if its colour
+# differs by at least CONTRAST (distance of RGB in [0, 1]) from what is behind it.
 OVER, CONTRAST = (0.03, 0.25), 0.25
 BEFORE = 0.6  # metres: an actor so near to a door hides it
-ASIDE, WALL = 0.6, 0.5  # metres: by which `position` moves the cast; of a character from a wall
+# metres: by which the corruption `position` moves the cast; least distance of an actor from a wall
+ASIDE, WALL = 0.6, 0.5
 
 
 def _board(example: Example) -> Storyboard | None:
@@ -56,11 +59,12 @@ def _board(example: Example) -> Storyboard | None:
 
 
 def kept(board: Storyboard, shots: Sequence[Shot]) -> list[tuple[Pair, bool]]:
-    """Returns the pairs of a storyboard whose values are seen, and whether a clip keeps them.
+    """Returns (pair, whether the clip keeps its fact) of every pair of shots that should agree and
+    whose values are seen.
 
     Args:
-        board: the storyboard.
-        shots: what the shots of the clip show.
+        board: the storyboard that the clip should show.
+        shots: what the shots of the clip show, as read.
     """
     pairs = pairs_of(board) + (ball_pairs(shots) if board.ball else [])
     judged = [(pair, keeps(board, shots, pair)) for pair in pairs]
@@ -68,7 +72,7 @@ def kept(board: Storyboard, shots: Sequence[Shot]) -> list[tuple[Pair, bool]]:
 
 
 def _shows_ball(example: Example) -> list[bool]:
-    """Returns whether each shot shows the whole ball in most of its frames."""
+    """Returns for each shot whether it shows the whole ball in most of its frames, by the take."""
     take, times = example.take, example.format.frame_times()
     assert take.scene.plot is not None, "a story has a plot"
     truth, view = take.scene.plot.truth(times), views(take.scene, times)
@@ -86,10 +90,17 @@ def _ends(pair: Pair) -> tuple[int, int]:
 
 
 def _shows_hat(example: Example, number: int, shot: int) -> bool:
-    """Returns whether a hat of an actor is seen in a shot, by the truth.
+    """Returns whether a hat on an actor would be seen at the start and at the end of a shot, by the
+    take.
 
-    The view shows the place above its head, no open door is there, a hat would differ in colour
-    from what is behind it, and in a wide shot the actor has no long ears, which look like a hat.
+    It is if the frame shows what is above the actor's head, the actor is not before an open door,
+    and a hat would differ in colour from what is behind it. In a wide shot, the actor must have no
+    long ears, which look like a hat.
+
+    Args:
+        example: a story.
+        number: index of the actor.
+        shot: index of the shot.
     """
     take = example.take
     plot, actor = take.scene.plot, take.scene.cast[number]
@@ -120,7 +131,9 @@ def _shows_hat(example: Example, number: int, shot: int) -> bool:
 
 
 def _shows_door(example: Example, shot: int) -> bool:
-    """Returns whether no actor stands before the door of a shot, at its start and at its end."""
+    """Returns whether no actor hides the door of the place at the start or at the end of a shot,
+    given by its index.
+    """
     take, format = example.take, example.format
     plot = take.scene.plot
     assert plot is not None, "a story has a plot"
@@ -134,7 +147,9 @@ def _shows_door(example: Example, shot: int) -> bool:
 
 
 def _testable(example: Example, kind: str) -> list[Pair]:
-    """Returns the pairs of an example in which a change of a kind of state can be seen."""
+    """Returns the pairs of shots of an example in which a change of a kind of state, one of
+    `story_pairs.KINDS`, would be seen.
+    """
     board = _board(example)
     if board is None:
         return []
@@ -155,7 +170,14 @@ def _testable(example: Example, kind: str) -> list[Pair]:
 
 
 def _with_state(take: Take, kind: str, number: int, time: float) -> Take:
-    """Returns a take in which a number of the state is another one from the start to `time`."""
+    """Returns a take with another value of one state until the next event after `time` changes it.
+
+    Args:
+        take: of family `story`.
+        kind: kind of state: lamp, door, hat or score.
+        number: index of the place or actor; 0 for the score.
+        time: in s.
+    """
     plot = take.scene.plot
     assert plot is not None, "a story has a plot"
     value = int(plot.state(np.array([time]))[kind][0, number])
@@ -172,7 +194,9 @@ def _with_state(take: Take, kind: str, number: int, time: float) -> Take:
 
 
 def _beside(take: Take) -> Take:
-    """Returns a take whose cast and ball are ASIDE metres farther to the left or to the right."""
+    """Returns a take whose cast and ball are ASIDE metres farther to one side: to the right, or to
+    the left where the right wall is too near. The camera follows them, except in wide shots.
+    """
     scene, plot = take.scene, take.scene.plot
     assert plot is not None, "a story has a plot"
     places = [knot[1] for actor in scene.cast for knot in actor.path]
@@ -197,7 +221,7 @@ def _beside(take: Take) -> Take:
 
 
 def _recoloured(take: Take) -> Take:
-    """Returns a take whose ball has the next colour of the palette."""
+    """Returns a take whose ball has the next colour in COLOURS."""
     names = list(COLOURS)
     balls = tuple(
         dataclasses.replace(ball, colour=names[(names.index(ball.colour) + 1) % len(names)])
@@ -207,7 +231,14 @@ def _recoloured(take: Take) -> Take:
 
 
 def _changed(clips: list[Example], kind: str, change: Callable[[Take, Pair, float], Take]):
-    """Returns the clips, each with a changed take from the second shot of one of its pairs on."""
+    """Returns the clips, each with the frames of a changed take from one cut on: the start of the
+    second shot of a pair that shows this kind of state.
+
+    Args:
+        clips: stories; one without such a pair is rendered unchanged.
+        kind: kind of state, one of `story_pairs.KINDS`.
+        change: function (take, pair, time of the cut in s) that returns the changed take.
+    """
     takes, cuts = [], []
     for c in clips:
         pairs = _testable(c, kind)
@@ -226,7 +257,7 @@ def _changed(clips: list[Example], kind: str, change: Callable[[Take, Pair, floa
 
 
 def _flipped(clips: list[Example], kind: str) -> list[Example]:
-    """Returns the clips with a kind of state flipped at one cut."""
+    """Returns the clips with a lamp, door, hat or score (`kind`) of another value from a cut on."""
 
     def change(take: Take, pair: Pair, time: float) -> Take:
         return _with_state(take, kind, pair.number, time)
@@ -236,7 +267,7 @@ def _flipped(clips: list[Example], kind: str) -> list[Example]:
 
 @corrupt(VIDEO)
 def lamp(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with a lamp switched at a cut."""
+    """Corruption: the clips with a lamp of a place switched at a cut."""
     return _flipped(clips, LAMP)
 
 
@@ -248,7 +279,9 @@ def door(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def score(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with one lamp more on the score board from a cut on."""
+    """Corruption: the clips with one lit lamp more on the score board from a cut on, or with none
+    if all were lit.
+    """
     return _flipped(clips, LIT)
 
 
@@ -260,7 +293,7 @@ def hat(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def position(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with cast and ball ASIDE metres farther to one side from a cut on."""
+    """Corruption: the clips with actors and ball ASIDE metres farther to one side from a cut on."""
 
     def change(take: Take, pair: Pair, time: float) -> Take:
         return _beside(take)
@@ -282,8 +315,8 @@ _FLIPS = dict(zip(KINDS, (lamp, door, score, hat, position, ball), strict=True))
 
 
 class StateOracle(Oracle):
-    """Oracle `state`: whether lamp, door, score, hats, positions and the ball's colour persist from
-    the shot that shows them last to the one that shows them again.
+    """Oracle `state`: whether lamp, door, score, hats, positions and the ball's colour in a story
+    persist from the shot that shows them last to the one that shows them again.
     """
 
     name = "state"
@@ -295,29 +328,35 @@ class StateOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> list[Shot]:
-        """Returns what each shot shows, as the oracle `shots` does."""
+        """Returns what each shot of a clip shows: the reading of the oracle `shots`."""
         return reading.of("shots")
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every fact persists; None if no two shots show the same fact."""
+        """Returns whether every fact that two shots show persists; None if no two shots of the
+        take's storyboard show the same fact.
+        """
         board = _board(example)
         if board is None or not pairs_of(board):
             return None
         return all(keeps_it for _, keeps_it in kept(board, shots_of(example, reading)))
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether two shots of the example show the state that the corruption changes."""
+        """Returns whether a change of the clip would be seen: two shots of the example must show
+        the state that a corruption changes. True for all other conditions.
+        """
         kinds = [kind for kind, flip in _FLIPS.items() if flip is condition]
         return all(_testable(example, kind) for kind in kinds)
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns the clips with takes of others whose shots show other places."""
+        """Returns every clip with the take of another clip whose shots show other places."""
         return shuffled(clips, _places)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the share of pairs that persist, by kind of state and by gap."""
+        """Returns rows (name, share of pairs of shots that persist, number of pairs), by kind of
+        state and by gap, the number of shots between the two.
+        """
         rows: dict[str, list[bool]] = {}
         for example, reading in zip(examples, readings, strict=True):
             board = _board(example)

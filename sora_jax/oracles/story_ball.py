@@ -1,17 +1,18 @@
-"""Finds the ball of a story in every frame of a shot, with its colour.
+"""Finds the ball of a story (a clip with cuts) in every frame of a shot, and its colour.
 
-1. The light of the place and the grading of the style are divided out of the frames. With u the
-   direction in RGB of a pixel's colour less GLOSS of its smallest part, and c that of a colour of
-   the palette, the pixel belongs to that colour by
+1. The light of the place and the grading (change of colours) of the style are removed from the
+   frames. Let u be a pixel's colour in RGB less GLOSS times its smallest channel, and c a colour of
+   the palette, treated alike. The pixel belongs to that colour to the degree
 
        m = exp(-angle(u, c)^2 / (2 HUE^2)),   0 for a pixel that is too dark or too bright       (1)
 
    so shades of one colour are one colour.
-2. m is resampled to the grid of metres (`people.on_grid`). The ball is where the mean of m over a
-   disc of its size, less that over the ring around it, is largest and at least LEAST. Clothes and
-   hair of a similar colour fill the ring too; scores before a character count CLOTHED times.
+2. m is resampled to a grid in metres (`people.on_grid`). The score of a place is the mean of m over
+   a disc of the ball's size, less that over the ring around it. The ball is where the score is
+   largest and at least LEAST. Clothes and hair of a similar colour fill the ring too, so they score
+   low; scores in front of a character are also multiplied by CLOTHED.
 
-The colour is that with the largest sum over the frames of the shot.
+The colour of the ball is that with the largest sum of scores over the frames of the shot.
 """
 
 import dataclasses
@@ -26,29 +27,34 @@ from sora_jax.worlds.playhouse.camera import BARS
 from sora_jax.worlds.playhouse.render.story_program import NIGHT
 from sora_jax.worlds.playhouse.spec import COLOURS
 
-# radians; share of the smallest part, which gloss and light from the floor add to lit balls
+# Radians, and share of the smallest channel (which gloss and light from the floor raise), in lit
+# styles (realistic, cinematic) and in drawn ones (flat, anime).
 HUE, GLOSS = {"lit": 0.16, "drawn": 0.11}, {"lit": 0.7, "drawn": 0.0}
-SHADES = (0.22, 1.6)  # of a ball's brightness, over that of its plain colour
-DISC, RING = 0.13, (0.23, 0.30)  # metres
-LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
-# metres from a character, and factor on the scores so near to it: hair, clothes and mouths
-BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6  # HEAD: above the second, in metres
-DULL = 0.4  # part by which a pixel of blur lowers the scores of small balls
+SHADES = (0.22, 1.6)  # range of a pixel's brightness, over that of the plain colour
+DISC, RING = 0.13, (0.23, 0.30)  # metres: radius; inner and outer radius
+# least score by frame size: mouths and eyes are large in a close-up
+LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}
+# Scores are multiplied by CLOTHED up to BODY metres to the side of a character and, above the
+# height HEAD[1], up to HEAD[0]: hair, clothes and mouths.
+BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6
+DULL = 0.4  # share by which a pixel of blur lowers the scores of small balls
+# least number of frames in which a ball is seen, and least median score there
 FEW, USUAL = (
     3,
     {"lit": 0.42, "drawn": 0.30},
-)  # frames in which a ball is seen, and its median score, at least
+)
 NAMES = tuple(COLOURS)
 _PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class StoryBall:
-    """The ball in a shot.
+    """The ball in a shot of F frames.
 
     Attributes:
         colour: a name in COLOURS; None if no ball is seen.
-        position: centre in metres, float64 [F, 2]; NaN in frames in which it is not seen.
+        position: centre (x, y) in metres, from the left wall and the floor, float64 [F, 2]; NaN in
+            frames in which it is not seen.
     """
 
     colour: str | None
@@ -56,7 +62,9 @@ class StoryBall:
 
 
 def plain_colours(frames: np.ndarray, sight: Sight) -> np.ndarray:
-    """Returns frames [F, S, S, 3] without the light of the place and the grading of the style."""
+    """Returns frames [F, S, S, 3] without the light of the place and the grading of the style, so
+    that balls have the colours of the palette. `sight` is the view of the shot.
+    """
     if sight.style == "cinematic":
         frames = frames / np.maximum(exposure(frames.shape[1]), 0.2)[..., None]
         frames = np.clip((frames - 0.5) / 1.06 + 0.52, 0.0, None)
@@ -68,9 +76,8 @@ def plain_colours(frames: np.ndarray, sight: Sight) -> np.ndarray:
 
 
 def _membership(frames: np.ndarray, look: str) -> np.ndarray:
-    """Returns m of (1) of frames [F, S, S, 3] for each colour, [colours, F, S, S].
-
-    look: "lit" or "drawn", for the styles.
+    """Returns to what degree the pixels of frames [F, S, S, 3] belong to each colour of the
+    palette: m of (1), [colours, F, S, S]. look: "lit" or "drawn", the kind of style.
     """
     size = np.linalg.norm(frames, axis=-1)
     plain = np.linalg.norm(_PALETTE, axis=-1)
@@ -86,7 +93,9 @@ def _membership(frames: np.ndarray, look: str) -> np.ndarray:
 
 
 def _kernel() -> np.ndarray:
-    """Returns the weights of the disc less the ring."""
+    """Returns weights [K, K] over cells of the grid that give the mean over the disc less that over
+    the ring.
+    """
     reach = int(RING[1] / CELL) + 1
     away = CELL * np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     disc, ring = away <= DISC, (away >= RING[0]) & (away <= RING[1])
@@ -94,11 +103,11 @@ def _kernel() -> np.ndarray:
 
 
 def find_ball(frames: np.ndarray, sight: Sight, people: list[list[Person]]) -> StoryBall:
-    """Returns the ball of a shot.
+    """Returns the ball of a shot: its colour, and its position in every frame.
 
     Args:
-        frames: float32 [F, S, S, 3], blurred as by `shot_views.soft`.
-        sight: the view of the shot.
+        frames: float32 [F, S, S, 3] in [0, 1], blurred by `shot_views.soft`.
+        sight: place, style and view of the shot.
         people: the characters in each frame.
     """
     look = "lit" if sight.style in ("realistic", "cinematic") else "drawn"

@@ -1,16 +1,18 @@
-"""Pairs of shots between which a fact of a story persists, and whether a clip keeps it.
+"""Pairs of shots between which a fact of a story must persist, and whether a clip keeps it.
 
-A storyboard says which shots show a fact (`continuity.shown`). Two shots that show it, with none
-between them that does, are a pair, and its gap is the number of shots between. The value at the
-end of the first must be that at the start of the second, but for acts between. The kinds are
+A storyboard states a story shot by shot: places, characters and acts. It says which shots show a
+fact (`continuity.shown`). Two shots that show it, with none between them that does, are a pair, and
+its gap is the number of shots between. The value at the end of the first must be that at the start
+of the second, except for changes by acts in the shots between. The kinds of facts are
 
-    lamp, door   of a place
-    score        lamps of the score board; catches between add to it
-    hat          of a character that stays in its place
-    position     of such a character, within NEAR
-    ball         its colour, in shots that show it
+    lamp, door   of a place: on or off, open or closed
+    score        number of lit lamps on the score board; a caught ball between adds one
+    hat          of a character that both shots show in one place
+    position     of such a character, within NEAR metres
+    ball         its colour, in the shots in which a ball is read
 
-Characters are told apart by where they stand. A value is unseen if a close-up fixes no position.
+Characters are told apart by where they stand. Some values cannot be seen, such as a position in a
+close-up before a plain wall.
 """
 
 import dataclasses
@@ -41,9 +43,9 @@ class Pair:
     """A fact that two shots show, and none between them.
 
     Attributes:
-        kind: one of KINDS.
-        number: of the place or of the actor; 0 for the world.
-        first, second: numbers of the shots.
+        kind: kind of the fact, one of KINDS.
+        number: index of the place or of the actor; 0 for the score and the ball.
+        first, second: indices of the two shots.
     """
 
     kind: str
@@ -53,12 +55,14 @@ class Pair:
 
     @property
     def gap(self) -> int:
-        """The number of shots between."""
+        """The number of shots between the two."""
         return self.second - self.first - 1
 
 
 def pairs_of(board: Storyboard) -> list[Pair]:
-    """Returns the pairs of a storyboard, except those of the ball, whose view it does not state."""
+    """Returns the pairs of a storyboard, except those of the ball: a storyboard does not state in
+    which shots the ball is in view.
+    """
     last: dict[tuple[str, int], int] = {}
     pairs = []
     for number, facts in enumerate(shown(board)):
@@ -76,17 +80,18 @@ def pairs_of(board: Storyboard) -> list[Pair]:
 
 
 def ball_pairs(shots: Sequence[Shot]) -> list[Pair]:
-    """Returns the pairs of shots that show the ball, by what was read."""
+    """Returns the pairs of kind `ball`: successive shots in which the colour of a ball is read."""
     seen = [number for number, shot in enumerate(shots) if shot.colour is not None]
     return [Pair(BALL, 0, a, b) for a, b in itertools.pairwise(seen)]
 
 
 def keeps(board: Storyboard, shots: Sequence[Shot], pair: Pair) -> bool | None:
-    """Returns whether a clip keeps the fact of a pair; None if its value is unseen.
+    """Returns whether a clip keeps the fact of a pair; None if its value is not seen. False if one
+    of the two shots shows another place or frame size than the storyboard states.
 
     Args:
         board: the storyboard that the clip should show.
-        shots: what its shots show.
+        shots: what the shots of the clip show, as read.
         pair: the pair.
     """
     first, second = shots[pair.first], shots[pair.second]
@@ -107,7 +112,9 @@ def keeps(board: Storyboard, shots: Sequence[Shot], pair: Pair) -> bool | None:
 
 
 def _acted(board: Storyboard, pair: Pair, value: int) -> int:
-    """Returns the value of a lamp, a door or the score after the acts in the shots between."""
+    """Returns the value that a lamp, a door or the score should have at the second shot of a pair,
+    from its value at the end of the first and the acts of the shots between.
+    """
     for number in range(pair.first + 1, pair.second):
         for act in board.shots[number].acts:
             here = PLACES.index(board.shots[number].place) == pair.number
@@ -119,10 +126,13 @@ def _acted(board: Storyboard, pair: Pair, value: int) -> int:
 
 
 def _character(first: Shot, second: Shot, kind: str, put_on: int) -> bool | None:
-    """Returns whether the characters that both shots show have kept their hats, or positions; None
-    if that cannot be told.
+    """Returns whether the characters that both shots show have kept their hats, or their positions;
+    None if that cannot be told.
 
-    put_on: hats that are put on between the shots, by a character that those shots show.
+    Args:
+        first, second: the two shots, as read.
+        kind: HAT or POSITION.
+        put_on: number of hats that are put on in the shots between.
     """
     before, after = first.end.people, second.start.people
     if not before or not after:
@@ -147,7 +157,9 @@ def _character(first: Shot, second: Shot, kind: str, put_on: int) -> bool | None
 def _matched(
     before: tuple[Person, ...], after: tuple[Person, ...], placed: bool
 ) -> list[tuple[Person, Person]] | None:
-    """Returns pairs of the same character in two moments; None if it is unknown who is who."""
+    """Returns pairs (character before, same character after) of two moments; None if it is unknown
+    who is who. placed: whether both shots fix where characters stand.
+    """
     if len(before) == len(after):
         return list(zip(before, after, strict=True))  # both from left to right
     few, many = sorted((before, after), key=len)

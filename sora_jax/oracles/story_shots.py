@@ -1,7 +1,7 @@
-"""What the shots of a story show: place, frame size, characters, ball, lamp, door and score, each
-at the start and at the end of the shot.
+"""Reads what each shot of a story shows. A story is a clip with cuts, a shot the part between two.
 
-A value that a view does not show, or that a character hides, is None.
+Place and frame size are read once for a shot; characters, ball, lamp, door and score at its start
+and at its end. A value that a view does not show, or that a character hides, is None.
 """
 
 import dataclasses
@@ -18,19 +18,19 @@ from sora_jax.oracles.story_ball import StoryBall, find_ball
 from sora_jax.oracles.style import resampled
 from sora_jax.worlds.playhouse.storyboard import PLACES
 
-KNOWN = 0.25  # least agreement of a place that is known
-MIN_FRAMES = 3  # of a shot
-ENDS = 2  # frames at each end of a shot in which a value must be seen
+KNOWN = 0.25  # least agreement with a painted place (`shot_views.py`) of one that counts as known
+MIN_FRAMES = 3  # a shorter shot is not read
+ENDS = 2  # frames at each end of a shot, in one of which a value must be seen
 BODY = 0.5  # metres from a character within which it may hide the place
-PLAIN = 0.2  # metres: a view that could be farther off does not show where a character stands
-# of a ball in a hand: distance from the middle of the character, and height, in metres
+PLAIN = 0.2  # metres: if the view may be farther off, it does not fix where a character stands
+# ranges of a ball in a hand, in metres: distance from the middle of the character, and height
 ASIDE, HELD = (0.22, 0.72), (0.40, 0.95)
-FLOOR = 0.36  # metres: a ball below has touched the floor, and is not caught any more
-KEPT = (0.48, 0.74)  # metres: height of a ball in a hand that hangs
-# metres: usual distance of a held ball; its largest height in a catch, and after it
+FLOOR = 0.36  # metres: a lower ball has touched the floor, and is not caught any more
+KEPT = (0.48, 0.74)  # metres: range of heights of a ball in a hand that hangs
+# metres: usual distance of a held ball from its character; its largest height in a catch, and after
 HAND, CAUGHT, LOWERED = 0.46, 1.1, 0.8
 STEADY = (0.1, 0.2)  # metres across and up that a held ball moves between two frames, at most
-GONE = 0.75  # metres from the thrower: the ball has been thrown
+GONE = 0.75  # metres: a ball farther than this from its thrower has been thrown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Moment:
 
     Attributes:
         lamp: 1 is on, 0 off.
-        door: 1 is open, 0 closed; None if unseen.
-        score: lit lamps of the score board; None if unseen.
+        door: 1 is open, 0 closed; None if it is not seen.
+        score: number of lit lamps on the score board; None if it is not seen.
         people: the characters, from left to right.
-        ball: (x, y) of the ball in metres; None if unseen.
+        ball: (x, y) of the ball in metres from the left wall and the floor, where it is seen
+            nearest to this end of the shot; None if the shot shows none.
     """
 
     lamp: int
@@ -53,9 +54,7 @@ class Moment:
 
     @property
     def holder(self) -> int | None:
-        """The number of the character that has the ball in a hand, from the left; None if none
-        has.
-        """
+        """The index in `people` of the character that has the ball in a hand; None if none has."""
         if self.ball is None:
             return None
         x, y = self.ball
@@ -72,13 +71,14 @@ class Shot:
 
     Attributes:
         place: a name in storyboard.PLACES; None if it is none of them.
-        frame: a name in storyboard.FRAMES.
-        move: of the camera, a name in storyboard.MOVES.
-        placed: whether the view fixes where characters stand.
-        start, end: the state at both ends.
-        colour: of the ball, a name in COLOURS; None if it is unseen.
-        throw: "caught" or "missed"; None if no throw is seen.
-        hats: hats at the end less those at the start; None if that cannot be told.
+        frame: frame size, a name in storyboard.FRAMES.
+        move: move of the camera, a name in storyboard.MOVES.
+        placed: True if the view fixes where characters stand; False for a close-up before a plain
+            wall, and if the place is unknown.
+        start, end: the state at the start and at the end of the shot.
+        colour: of the ball, a name in COLOURS; None if no ball is seen.
+        throw: outcome of a throw, "caught" or "missed"; None if no throw is seen.
+        hats: number of hats at the end less that at the start; None if that cannot be told.
     """
 
     place: str | None
@@ -105,11 +105,11 @@ class Shot:
 
 
 def read_shots(frames: np.ndarray, starts: Sequence[int]) -> list[Shot]:
-    """Returns what each shot of a clip shows.
+    """Returns what each shot of a clip shows, except those of less than MIN_FRAMES frames.
 
     Args:
         frames: square, [F, H, H, 3] in [0, 1].
-        starts: number of the first frame of each shot but the first.
+        starts: index of the first frame of each shot except the first.
     """
     frames = resampled(frames)
     bounds = [0, *starts, len(frames)]
@@ -142,7 +142,9 @@ def _read_shot(frames: np.ndarray) -> Shot:
 
 
 def _hidden(people: list[list[Person]], sight: Sight, size: int) -> np.ndarray:
-    """Returns the columns in which a character may hide the place, bool [F, size]."""
+    """Returns a mask of the columns of each frame in which a character may hide the place, bool
+    [F, size].
+    """
     left, width = sight.views[:, :1], sight.views[:, 2:]
     x = left + (np.arange(size) + 0.5) / size * width
     hidden = np.zeros(x.shape, bool)
@@ -160,7 +162,15 @@ def _moment(
     ball: StoryBall,
     end: int,
 ) -> Moment:
-    """Returns the state at one end of a shot, 0 or -1: the values seen nearest to it."""
+    """Returns the state at one end of a shot: the values that are seen nearest to it.
+
+    Args:
+        sight: place, style and view of the shot.
+        door, score: the values read in each frame, [F], or UNSEEN.
+        people: the characters in each frame.
+        ball: the ball.
+        end: 0 for the start of the shot, -1 for its end.
+    """
     seen = ball.position[np.isfinite(ball.position[:, 0])]
     x, y = map(float, seen[end]) if len(seen) else (0.0, 0.0)
     return Moment(
@@ -173,8 +183,8 @@ def _moment(
 
 
 def _nearest(values: np.ndarray, end: int) -> int | None:
-    """Returns the value seen nearest to one end of a shot, 0 or -1; None if none of its ENDS frames
-    shows one.
+    """Returns the value of `values` [F] that is seen nearest to one end of a shot (0: its start,
+    -1: its end); None if none of the ENDS frames there shows one.
     """
     near = values[:ENDS] if end == 0 else values[-ENDS:]
     seen = near[near != UNSEEN]
@@ -182,7 +192,9 @@ def _nearest(values: np.ndarray, end: int) -> int | None:
 
 
 def _throw(people: list[list[Person]], ball: StoryBall) -> str | None:
-    """Returns the outcome of a throw; None if none is seen."""
+    """Returns the outcome of a throw between two characters, "caught" or "missed"; None if no throw
+    is seen.
+    """
     both = [
         number
         for number, present in enumerate(people)

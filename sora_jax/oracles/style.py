@@ -1,7 +1,8 @@
-"""Classifies the rendering style of a clip, by a linear probe on pixel statistics.
+"""Classifies the rendering style of a clip (such as anime or cinematic), by a linear probe on pixel
+statistics.
 
 1. Statistics. Every frame is averaged to SIZE pixels and blurred by BLUR of them. With Y the
-   brightness, the statistics are:
+   brightness, R red and B blue, the statistics are:
 
    - medians of Y and of R - B in bands of rows (for black bars, a sky, a gradient, a grade),
    - how much darker the sides are than the middle,
@@ -10,16 +11,17 @@
    - the spread of the brightness of coloured pixels (a ball in one tone, in two, or lit).
 
    Their means over each half of the clip are x.
-2. Probe. With z = (x - mean) / deviation over the training set, clipped at CUT, with a constant
-   appended, Z all rows z, and one-hot targets Y for the styles and for "none of them",
+2. Probe. Let z be a constant and (x - mean) / deviation over the training set, clipped at CUT, Z
+   the matrix of all n training rows z, Z' its transpose, and T one-hot targets for the styles and
+   for "none of them":
 
-       A = (Z'Z + RIDGE n I)^-1 Z'Y,   scores of x = z A,   the style is that of the largest     (1)
+       A = (Z'Z + RIDGE n I)^-1 Z'T,   scores of x = z A,   the style has the largest score      (1)
 
    A clip has a style if both of its halves do.
 
-The probe was trained on renders of `train`: unchanged, blurred, and with noise of deviation 5
-to 25 / 255. The examples of "none" are uniform frames, with and without noise, and renders
-with shuffled tiles. Its weights are stored beside this file, in the table made by
+The probe was fitted on renders of the split `train`: unchanged, blurred, and with noise of
+deviation 5 to 25 / 255. The examples of "none" are uniform frames, with and without noise, and
+renders with shuffled tiles. Its weights are stored beside this file, in the table made by
 
     python -m experiments.fit_style
 
@@ -58,8 +60,8 @@ RIDGE, CUT = 1e-3, 4.0  # regularization per training example; standard deviatio
 
 
 def resampled(frames: np.ndarray) -> np.ndarray:
-    """Resamples frames [F, H, W, 3] to [F, SIZE, SIZE, 3]: by block means if the size is a multiple
-    of SIZE, else by linear interpolation.
+    """Returns frames [F, H, W, 3] resampled to float32 [F, SIZE, SIZE, 3]: by means over blocks if
+    H and W are multiples of SIZE, else by linear interpolation.
     """
     frames = np.asarray(frames, np.float32)
     height, width = frames.shape[1:3]
@@ -69,10 +71,9 @@ def resampled(frames: np.ndarray) -> np.ndarray:
 
 
 def statistics(frames: np.ndarray) -> np.ndarray:
-    """Returns the pixel statistics that the style is read from, float64 [F, features].
-
-    They are the brightness and colour of bands, textures, outlines and tones
-    (step 1 of this module). frames are [F, H, W, 3] in [0, 1].
+    """Returns the pixel statistics that the style is read from, float64 [F, features], of frames
+    [F, H, W, 3] in [0, 1]: brightness and colour of bands, textures, outlines and tones (step 1 of
+    this module).
     """
     frames = ndimage.gaussian_filter(resampled(frames), (0, BLUR, BLUR, 0))
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
@@ -112,26 +113,26 @@ def _median(part: np.ndarray) -> np.ndarray:
 
 
 def halves(frames: np.ndarray) -> np.ndarray:
-    """Returns the mean `statistics` of the first and of the second half of a clip, [2, features].
-
-    frames are [F, H, W, 3] in [0, 1].
+    """Returns the means of the pixel statistics over the first and over the second half of a clip,
+    [2, features]. frames are [F, H, W, 3] in [0, 1].
     """
     each = statistics(frames)
     return np.stack([each[: (len(each) + 1) // 2].mean(0), each[len(each) // 2 :].mean(0)])
 
 
 def _design(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Returns the rows of Z."""
+    """Returns the rows z of (1), [..., features + 1], for statistics x [..., features]."""
     z = np.clip((x - mean) / deviation, -CUT, CUT)
     return np.concatenate([np.ones((*z.shape[:-1], 1)), z], axis=-1)
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Fits the linear probe by ridge regression. Returns its table {mean, deviation, weights}.
+    """Returns the table of the linear probe, fitted by ridge regression: {"mean" [features],
+    "deviation" [features], "weights" A [features + 1, len(STYLES) + 1]}.
 
     Args:
-        x: statistics [n, features] of clips.
-        labels: style of each, int [n], indices in STYLES; len(STYLES) for none.
+        x: statistics [n, features] of n halves of clips.
+        labels: style of each, int [n], an index in STYLES; len(STYLES) for none of them.
     """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     rows = _design(x, mean, deviation)
@@ -143,8 +144,8 @@ def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def probe(table: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Returns the style of each row of statistics, int [...], an index in STYLES; len(STYLES) for
-    none.
+    """Returns the style of each row of statistics, int [...]: an index in STYLES; len(STYLES) for
+    none of them.
 
     Args:
         table: the probe, from `fit`.
@@ -162,18 +163,20 @@ def _table() -> dict[str, np.ndarray]:
 
 
 def read_style(frames: np.ndarray) -> str | None:
-    """Returns the rendering style of a clip, a name in STYLES.
-
-    None if it has none of them, or changes its style. frames are [F, H, W, 3] in [0, 1].
+    """Returns the rendering style of a clip, a name in STYLES; None if it has none of them, or its
+    halves differ in style. frames are [F, H, W, 3] in [0, 1].
     """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None
 
 
 def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
-    """Returns frames [F, H, W, 3] cut into across x across tiles and permuted.
+    """Returns frames [F, H, W, 3] cut into tiles, which are permuted alike in all frames.
 
-    `seed` chooses the permutation. across is 8 by default.
+    Args:
+        frames: their sides are multiples of `across`.
+        seed: chooses the permutation.
+        across: number of tiles in a row and in a column. Default 8.
     """
     count, height, width = frames.shape[:3]
     cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
@@ -184,13 +187,13 @@ def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
 
 @corrupt_frames
 def tiles(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` cut into tiles and permuted."""
+    """Corruption: the frames of clip `c` cut into 8 x 8 tiles, which are permuted."""
     return mixed_tiles(c.frames, c.take.index)
 
 
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips rendered in the next style."""
+    """Corruption: the clips rendered in the next style of FILM_STYLES, cyclically."""
     following: dict[str, str] = dict(
         zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True)
     )
@@ -199,7 +202,7 @@ def restyle(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def turn(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips with their second half rendered in the next style."""
+    """Corruption: the clips with their second half rendered in the next style of FILM_STYLES."""
     return splice(clips, restyle(clips))
 
 
@@ -210,7 +213,7 @@ class StyleOracle(Oracle):
     media = (VIDEO,)
     tolerance = "the style"
     corruptions = (tiles, restyle, turn)
-    ceiling = 1 / len(FILM_STYLES)  # the chance agreement of shuffled labels
+    ceiling = 1 / len(FILM_STYLES)  # shuffled labels agree by chance in so many clips
     stage = "film"
     empty = BLANK
 
@@ -223,7 +226,7 @@ class StyleOracle(Oracle):
         return reading.of(self.name) == example.take.scene.style
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns every film with the takes of all others, so that agreement is at chance for any
-        order of clips.
+        """Returns every pair of a film and the take of another film, so that readings agree as
+        often as by chance, in whatever order the films are.
         """
         return [dataclasses.replace(c, take=o.take) for c in clips for o in clips if o is not c]

@@ -1,11 +1,10 @@
 """Audio-video synchronization: one-to-one matching of the impacts in the video and in the audio.
 
-With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible
-impacts,
+With P audible and Q visible impacts, of which M pairs match within w seconds (`onsets.match`),
 
     F1@w = 2 M / (P + Q),      offset = median over pairs of (audible - visible time)            (1)
 
-A clip without visible or audible impacts agrees: F1 = 1 (P + Q = 0).
+A clip without any impact agrees: F1 = 1 for P + Q = 0.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from sora_jax.oracles.onsets import match, true_impacts
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-OFFSET_WINDOW = 0.12  # seconds: largest distance of the pairs in the offset
+OFFSET_WINDOW = 0.12  # seconds: largest distance in time of the pairs that the offset is read from
 MIN_F1, MAX_OFFSET = 0.9, 0.010  # tolerance of the oracle: F1@50 ms; seconds
 
 
@@ -31,8 +30,8 @@ class Sync:
 
     Attributes:
         f1_50ms, f1_100ms: F1 of the impacts matched within 50 and 100 ms, in [0, 1].
-        offset: median of audible minus visible time in s, positive if the audio is late; NaN
-            without a match.
+        offset: median of audible minus visible time of the impacts that match within OFFSET_WINDOW,
+            in s, positive if the audio is late; NaN without a match.
         visible, audible: numbers of impacts.
     """
 
@@ -44,17 +43,15 @@ class Sync:
 
 
 def lag(audible: list[float], visible: list[float], max_shift: float = 0.25) -> float:
-    """Estimates the delay of the whole audio track in s.
+    """Returns the estimated delay of the whole audio track in s, positive if it is late.
 
-    The estimate is the shift that matches the most impacts within 20 ms; among equals, the
-    smallest. The median of the remaining differences refines it.
+    The estimate is the shift of the audio that matches the most impacts within 20 ms; among equals,
+    the smallest. It is refined to the median distance of the matched pairs. NaN if no two impacts
+    are within `max_shift`.
 
     Args:
         audible, visible: times of audible and visible impacts, s.
         max_shift: largest shift in either direction, s. Default: 0.25.
-
-    Returns:
-        The delay in s, positive if the audio is late; NaN without an impact in either modality.
     """
     shifts = [h - s for h in audible for s in visible if abs(h - s) <= max_shift]
     if not shifts:
@@ -69,12 +66,13 @@ def lag(audible: list[float], visible: list[float], max_shift: float = 0.25) -> 
 
 
 def f1(audible: list[float], visible: list[float], window: float) -> float:
-    """Returns F1 of the matched impacts, 2 M / (P + Q) for M matches; 1 without any impact.
+    """Returns F1 of the matched impacts, 2 M / (P + Q) for M matched pairs, in [0, 1]; 1 without
+    any impact.
 
     Args:
         audible: times of the P audible impacts, s.
         visible: times of the Q visible impacts, s.
-        window: largest distance of a match, s.
+        window: largest distance in time of a matched pair, s.
     """
     if not audible and not visible:
         return 1.0
@@ -105,8 +103,8 @@ class SyncOracle(Oracle):
         return reading.sync
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether F1 and offset are within tolerance; None without an impact. An offset
-        of NaN (no pair) is incorrect.
+        """Returns whether F1 at 50 ms is at least MIN_F1 and the offset at most MAX_OFFSET; None
+        for a take without an impact. An offset of NaN (no pair) is incorrect.
         """
         if not true_impacts(example.take):
             return None
@@ -116,6 +114,7 @@ class SyncOracle(Oracle):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Returns every video with the audio of another clip.
 
-        Exchanging takes would not help: the oracle does not compare with the take's impacts.
+        Exchanging takes would change no reading, because the oracle compares video and audio with
+        each other and not with the take.
         """
         return exchanged_audio(clips)

@@ -1,21 +1,22 @@
-"""Ball tracker: the position of each colour in every frame, to a fraction of a pixel, from pixels
-alone.
+"""Ball tracker: the position of the ball of each colour in every frame, to a fraction of a pixel,
+from pixels alone.
 
-The tracker knows the world's palette (`spec.palette`) and scale. It does not know the scene:
-neither its backdrop nor which colours are present.
+The tracker knows the colours that balls can have (`spec.palette`) and the scale of the world. It
+does not know the scene: neither its backdrop nor which colours are present.
 
-1. Backdrop b: the temporal median of the pixels that are not strongly coloured. Where a ball never
-   leaves a pixel, the row's median.
-2. Unmixing: in the flat and in the shaded style a pixel of a ball of palette colour c, covering a
-   share alpha of it, is
+1. Backdrop b: per pixel, the median over time of its values that are not strongly coloured. Where
+   a ball never leaves a pixel, the row's median.
+2. Unmixing: a pixel of which a ball of palette colour c covers a share alpha is, in the styles flat
+   and shaded,
 
        p = alpha s c + (1 - alpha) b                                                             (1)
 
    with an unknown shading s. Least squares for p = a c + beta b in three channels gives alpha = 1 -
    beta for any shading, and the residual of (1) identifies the colour. Highlights (white, nearly
    along b) lie inside a ball and are filled.
-3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2. A second component is a
-   duplicate. The largest is grown by two pixels, the local pedestal is subtracted, and
+3. Per colour and frame: the largest connected region of a > A_MIN, alpha > 1/2. A second region is
+   a duplicate. The largest is grown by two pixels, the median alpha around it is subtracted, and
+   with q the positions of its pixels
 
        centre = sum alpha q / sum alpha,      radius = sqrt(sum alpha / pi)                      (2)
 
@@ -36,22 +37,23 @@ from sora_jax.worlds.playhouse.spec import SIZES, from_pixels, palette, pixels_p
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-EXTENT = 4.0  # metres: width of the picture, a public constant of the world
+EXTENT = 4.0  # metres: width that a frame shows, a public constant of the world
 # A pixel is coloured if the range of its channels exceeds both: absolute, and relative to the
 # largest channel.
 COLOURED = (0.13, 0.35)
 # A median change of a channel between frames above NOISY means noise, which a blur of SOFTEN pixels
 # reduces.
 NOISY, SOFTEN = 0.02, 0.7
-NOISE_LEFT = 2.0  # times that change: how much wider the range of channels must be in noise
-A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
+NOISE_LEFT = 2.0  # times that change: by how much noise raises the thresholds of COLOURED
+A_MIN = 0.18  # least amount a of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels: window around a component, for its rim (2) and its surroundings (2)
 # Largest ratio alpha / a. It exceeds 1 / 0.38, the darkest shading, because codecs blur colour more
 # than brightness.
 FAINT = 3.0
 DUPLICATE = 0.35  # a second component of at least this share of the first's area is a second ball
 LASTING = 1 / 3  # least share of frames in which a ball of the clip is visible
-# largest ratio of a ball's sizes within a clip; lawful balls, blurred or compressed, reach 1.08
+# largest ratio of a ball's sizes within a clip; balls of unchanged size, blurred or compressed,
+# reach 1.08
 SAME_SIZE = 1.15
 MAX_RMS = 0.3  # pixels rms: tolerance between the tracked and the true centres
 
@@ -71,7 +73,8 @@ class Track:
         colour: name of its palette colour.
         position: centre [F, 2] in metres; NaN where lost.
         radius: [F] in metres; NaN where lost.
-        copies: [F], number of connected regions of its colour; 1 where it is found.
+        copies: int [F], number of balls of its colour: 0 where it is lost, 1 where it is found,
+            more where it is duplicated.
     """
 
     colour: str
@@ -81,7 +84,7 @@ class Track:
 
     @property
     def found(self) -> np.ndarray:
-        """The frames in which the colour is present exactly once, bool [F]."""
+        """A mask, bool [F]: frames in which the colour is present exactly once."""
         return self.copies == 1
 
     @property
@@ -91,8 +94,8 @@ class Track:
         return float(np.max(np.linalg.norm(visible - visible[0], axis=-1))) if len(visible) else 0.0
 
     def rms_pixels(self, target: np.ndarray, size: int) -> float:
-        """Returns the root mean square distance in pixels to the centres `target` [F, 2] in metres,
-        for frames of `size` pixels; NaN if the ball is lost in any frame.
+        """Returns the root mean square distance of the positions to the centres `target` [F, 2] in
+        metres, in pixels of frames of `size` x `size`; NaN if the ball is lost in any frame.
         """
         return float(
             np.sqrt(np.mean(np.sum((self.position - target) ** 2, -1)))
@@ -101,63 +104,64 @@ class Track:
 
     @property
     def lasting(self) -> bool:
-        """Whether the colour is visible in enough frames to be that of a ball of the clip."""
+        """Whether the colour is visible in at least LASTING of the frames, enough to be a ball of
+        the clip and not a disturbance.
+        """
         return float(np.mean(self.copies > 0)) >= LASTING
 
     @property
     def swelling(self) -> float:
-        """The ratio of the largest to the smallest median radius over the thirds of the clip; 1 if
-        the ball keeps its size.
+        """The ratio of the largest to the smallest of the three median radii over the thirds of the
+        clip; 1 if the ball keeps its size.
         """
         thirds = [part[np.isfinite(part)] for part in np.array_split(self.radius, 3)]
         medians = [float(np.median(part)) for part in thirds if len(part)]
         return max(medians) / min(medians) if medians else 1.0
 
     def jumps(self, fps: float) -> int:
-        """Returns the number of steps between neighbouring frames that are longer than any ball
-        makes.
-
-        A ball is at most 7.6 m/s fast, its speed after a fall from the top. fps is in frames/s.
+        """Returns the number of steps between neighbouring frames, at `fps` frames/s, that are
+        longer than any ball makes: faster than 7.6 m/s, the speed after a fall from the top.
         """
         step = np.linalg.norm(np.diff(self.position, axis=0), axis=-1)
         return int(np.sum(step > 7.6 / fps))
 
 
 def components(mask: np.ndarray, structure: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Returns the connected regions of a mask [H, W]: (labels [H, W] from 1, 0 outside; their
-    number).
+    """Returns the connected regions of a mask: (labels from 1, 0 outside; their number).
 
-    structure is the neighbourhood of `scipy.ndimage.label`. Default None: four neighbours.
+    Args:
+        mask: bool [H, W], or [F, H, W] with the structure PLANE for regions within a frame.
+        structure: which neighbours connect, as `scipy.ndimage.label` takes it. Default: None, those
+            that share a side.
     """
     return cast(tuple[np.ndarray, int], ndimage.label(mask, structure))
 
 
 def box_mean(frames: np.ndarray, pixels: int, mode: str = "reflect") -> np.ndarray:
-    """Returns frames [F, H, W, ...] whose pixels are means over squares `pixels` wide; same shape.
-
-    mode says how `scipy.ndimage` continues them beyond the edges. Default "reflect".
+    """Returns frames [F, H, W, ...] with each pixel replaced by the mean over the square of
+    `pixels` x `pixels` around it, and frames continued beyond their edges by `mode` of
+    `scipy.ndimage` (default "reflect").
     """
     size: Any = (0, pixels, pixels, *(0,) * (frames.ndim - 3))
     return np.asarray(ndimage.uniform_filter(frames, size, mode=mode))
 
 
 def coloured(frames: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    """Returns the pixels too colourful for the world's pale or grey rooms, bool [F, H, W].
+    """Returns a mask, bool [F, H, W]: pixels too colourful for the world's pale or grey rooms.
 
     The threshold also finds the dark side of a shaded ball.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
-        margin: raises the threshold. Default 0.
+        margin: added to the threshold on the range of the three channels. Default 0.
     """
     high = frames.max(-1)
     return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + margin
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
-    """Returns `coloured` with a threshold adapted to noise, bool [F, H, W], of frames [F, H, W, 3].
-
-    Noise can colour much of a dark grey room.
+    """Returns a mask, bool [F, H, W]: colourful pixels of frames [F, H, W, 3] as in `coloured`,
+    with a higher threshold in noisy clips, because noise can colour much of a dark grey room.
     """
     noise = float(np.median(np.abs(np.diff(frames, axis=0)))) if len(frames) > 1 else 0.0
     return (
@@ -168,11 +172,12 @@ def vivid(frames: np.ndarray) -> np.ndarray:
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
-    """Returns the background behind the balls, [H, W, 3]: the median over time of the other pixels.
+    """Returns the background behind the balls, [H, W, 3]: per pixel, the median over the frames in
+    which no ball covers it; where one always does, the row's median.
 
     Args:
-        frames: [F, H, W, 3].
-        ball: mask of pixels to ignore, bool [F, H, W].
+        frames: [F, H, W, 3] in [0, 1].
+        ball: mask of pixels that a ball covers, bool [F, H, W].
     """
     # masked pixels become 9, above any value, so they sort last; the median is over the others
     shown = np.sort(np.where(ball[..., None], np.float32(9.0), frames), axis=0)
@@ -185,8 +190,10 @@ def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
 
 
 def _fill(still: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fills unknown pixels with their row's median, and unknown rows with the nearest known
-    row's. The pixels of a row are alike in this world's rooms.
+    """Fills unknown pixels of a background [H, W, 3] with the median of their row, or of the
+    nearest row with a known pixel. The pixels of a row are alike in this world's rooms.
+
+    known is a mask, bool [H, W].
     """
     rows = np.flatnonzero(known.any(1))
     if not len(rows):
@@ -209,7 +216,8 @@ def unmix(
         candidates: mask, bool [F, H, W], of pixels that may belong to a ball.
 
     Returns:
-        (label int8 [F, H, W], -1 without a colour; alpha [F, H, W, colours]).
+        (label int8 [F, H, W], index of the colour in the palette, -1 for none;
+        alpha [F, H, W, colours], the share for each colour of the palette).
     """
     colours = np.array(list(palette().values()), np.float32)
     p, b = frames[candidates], np.maximum(np.broadcast_to(still, frames.shape)[candidates], 0.02)
@@ -229,13 +237,11 @@ def unmix(
 
 
 def track(frames: np.ndarray) -> list[Track]:
-    """Tracks every palette colour that is visible in at least one frame.
+    """Returns a track of every palette colour that is visible in at least one frame: the position
+    and radius of its ball in every frame, in metres.
 
     Args:
         frames: [F, H, W, 3] in [0, 1], a clip with a static camera and H = W.
-
-    Returns:
-        A track of each such colour, with positions and radii in metres.
     """
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)
@@ -261,14 +267,16 @@ def track(frames: np.ndarray) -> list[Track]:
 
 
 def lasting(tracks: list[Track]) -> list[Track]:
-    """Returns the tracks of the balls that are visible in enough frames to be balls of the clip
-    (`Track.lasting`).
+    """Returns the tracks that are visible in at least LASTING of the frames, so that they are balls
+    of the clip and not disturbances.
     """
     return [t for t in tracks if t.lasting]
 
 
 def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float) -> Track:
-    """Tracks palette colour k (step 3)."""
+    """Returns the track of palette colour k (step 3), from labels and its alpha [F, H, W]; regions
+    below `min_area` pixels are ignored.
+    """
     frames, _, width = label.shape
     core = (label == k) & (alpha > 0.5)
     parts, n = components(core, PLANE)
@@ -301,25 +309,23 @@ def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float)
 
 
 def filled(core: np.ndarray) -> np.ndarray:
-    """Returns the mask of a ball with holes and notches filled, where a highlight has no colour.
-
-    core is the mask, bool [h, w]; a disc stays unchanged.
+    """Returns the mask of a ball, bool [h, w], with holes and notches filled, where a highlight has
+    no colour. A disc stays unchanged.
     """
     closed = np.asarray(ndimage.binary_closing(np.pad(core, 3), _DISC))
     return np.asarray(ndimage.binary_fill_holes(closed[3:-3, 3:-3]), bool)
 
 
 def inside(whole: np.ndarray) -> np.ndarray:
-    """Returns the mask of a ball without its rim, bool [h, w]: pixels that the ball covers wholly.
-
-    whole is the mask with its rim, bool [h, w].
+    """Returns the mask of a ball, bool [h, w], without its rim: pixels that the ball covers
+    wholly.
     """
     return np.asarray(ndimage.binary_erosion(whole, _CROSS), bool)
 
 
 def _centroid(core: np.ndarray, other: np.ndarray, alpha: np.ndarray) -> tuple[float, float, float]:
-    """Returns (sum of alpha, row, column) of the centre: equation (2) in a window [h, w] around
-    one component.
+    """Returns (sum of alpha, row of the centre, its column) of one ball: equation (2) in a window
+    [h, w] around it. `core` is its mask and `other` that of balls of other colours.
     """
     whole = filled(core)
     near = (np.asarray(ndimage.binary_dilation(whole, _DISC), bool) & ~other) | whole
@@ -353,8 +359,8 @@ class TrackerOracle(Oracle):
         return reading.tracks
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the tracks match the balls of the example's scene, with no track of
-        another colour.
+        """Returns whether every ball of the example's scene has a track that is complete and within
+        MAX_RMS pixels of the true centres, and no other colour has a track.
         """
         tracks = {t.colour: t for t in reading.tracks}
         scene, size = example.take.scene, example.format.size
@@ -367,8 +373,8 @@ class TrackerOracle(Oracle):
 
 
 def _follows(track: Track, target: np.ndarray, size: int) -> bool:
-    """Returns whether a track is complete, of one size, and near the true centres [F, 2] in
-    metres.
+    """Returns whether a track is complete, of one size, and near the true centres `target` [F, 2]
+    in metres, in frames of `size` pixels.
     """
     whole = track.found.all() and track.swelling <= SAME_SIZE
     return bool(whole and track.rms_pixels(target, size) <= MAX_RMS)

@@ -1,9 +1,9 @@
 """Verdicts: whether a clip shows what its prompt asks, fact by fact, and one-line summaries of the
 oracles' readings.
 
-A family of scenes (`worlds.playhouse.families`) parses the prompt into facts and judges the
-facts line by line. A clip meets its prompt if every line that an oracle reads is met. For
-rooms this is when `oracles.facts.compare` says "all".
+A family of scenes (`worlds.playhouse.families`), such as `room`, parses the prompt into facts and
+compares them with the readings. Each fact gives a line. A clip meets its prompt if every line that
+an oracle can read is met. For rooms this agrees with "all" of `oracles.facts.compare`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from sora_jax.worlds.playhouse.captions import CaptionError
 from sora_jax.worlds.playhouse.families import FAMILIES, base
 from sora_jax.worlds.playhouse.families.base import Line
 
-MOST_TIMES = 20  # of impacts listed; of a long film they are counted
+MOST_TIMES = 20  # impacts whose times are listed; more are only counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Verdict:
     """Whether a clip shows what its prompt describes.
 
     Attributes:
-        met: True or False; None if undecided.
+        met: True if all facts that are read agree with the prompt, False if one does not; None if
+            undecided.
         lines: every fact with its prompted and its read value. Default: none.
-        family: the family of scenes that parsed the prompt; None if none did.
-        reason: why `met` is None.
+        family: name of the family of scenes that parsed the prompt; None if none did.
+        reason: why `met` is None. Default: None.
     """
 
     met: bool | None
@@ -37,8 +38,8 @@ class Verdict:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns JSON values: {"met": bool, "facts": [...], "family": ...}, or {"met": None,
-        "reason": ..., "family": ...}, with facts if there are any.
+        """Returns the verdict as JSON values. Keys: "met", "family"; "facts", a list of the lines
+        with their fields, unless `met` is None and there are none; "reason" if `met` is None.
         """
         values: dict[str, Any] = {"met": self.met, "family": self.family}
         if self.met is None:
@@ -49,14 +50,14 @@ class Verdict:
 
 
 def judge_prompt(prompt: str, reading: Reading, families: Sequence[str] = ()) -> Verdict:
-    """Judges whether a clip shows what a prompt describes, with the first family that can parse the
-    prompt.
+    """Returns whether a clip shows what a prompt describes, as judged by the first family of scenes
+    that can parse the prompt. If none can, the verdict is undecided and holds the reason.
 
     Args:
         prompt: the caption that the clip should show.
         reading: readings of the clip.
-        families: those that the model was trained on, which are tried first; the others follow in
-            the registry's order. Default: none.
+        families: names of the families that the model was trained on, which are tried first; the
+            others follow in the order of FAMILIES. Default: none.
     """
     if not prompt.strip():
         return Verdict(None, reason="the prompt is empty")
@@ -83,7 +84,7 @@ def judge_prompt(prompt: str, reading: Reading, families: Sequence[str] = ()) ->
 
 
 def _verdict(family: str, lines: list[Line]) -> Verdict:
-    """Returns the verdict of a family's lines; undecided if no line is read."""
+    """Returns the verdict that follows from a family's lines; undecided if no line is read."""
     read = [line.met for line in lines if line.met is not None]
     if not read:
         return Verdict(None, tuple(lines), family, "no oracle reads any of its facts")
@@ -91,7 +92,9 @@ def _verdict(family: str, lines: list[Line]) -> Verdict:
 
 
 def say_balls(reading: Reading) -> str:
-    """Returns a line of text that describes the detected balls of a clip."""
+    """Returns a line of text that describes the detected balls of a clip, such as "small red thrown
+    right, 1 bounce (found once in 100% of frames)".
+    """
     shares = {track.colour: track.found.mean() for track in reading.tracks}
     descriptions = []
     for ball in reading.facts.balls:
@@ -108,9 +111,8 @@ def say_balls(reading: Reading) -> str:
 
 
 def say_impacts(reading: Reading) -> str:
-    """Returns a line of text that describes the detected impacts of a clip.
-
-    The agreement of video and audio is included only if both have impacts to compare.
+    """Returns a line of text that describes the detected impacts of a clip: the times of the
+    visible and of the audible ones, and how many of them match or why none can.
     """
     parts = []
     for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts)):

@@ -1,28 +1,31 @@
-"""Reads the voice of spoken words: its pitch and the length of its vocal tract.
+"""Reads the voice of spoken words: its pitch and its tract, the factor by which the length of the
+vocal tract scales the formants.
 
 1. Words. The loud parts of the audio (`word_bands.loud_parts`) are cut where they are quiet
-   (`word_bands.quiet_cuts`), so that a word is one part. `word_classifier` proposes CANDIDATES
-   words; all are tried if those have a distance (step 3) above FAIR.
+   (`word_bands.quiet_cuts`), so that each part holds one word. `word_classifier` proposes
+   CANDIDATES words; all words are tried if the best of those has a distance (step 3) above FAIR.
 2. Pitch. With R[n](l) the autocorrelation at lag l of a 40 ms window around frame n, from PASS[0]
    to PASS[1] Hz, normalized to R[n](0) = 1, and g[n] the rms of the window in this range,
 
        s(p) = sum over n of g[n] R[n](1 / (p f(u[n]))) / sum over n of g[n],                     (1)
        f(u) = 1.08 - 0.22 u
 
-   where u in [0, 1] is the time within the word: the pitch of a word falls (`voice.py`). The pitch
-   is the highest p that is a local maximum of at least OCTAVE times the greatest s, because
-   multiples of the period are maxima, too, at lower p.
-3. Tract. A proposed word is synthesized in a voice of that pitch, at each tract of TRACTS. The
-   spectra of both, in log mel bands (`word_bands.Bands`), differ by delta[n, b]. The distance is
-   the mean of min(delta^2, CUT) after the best constant and the best linear tilt over the bands are
-   removed, since loudness and timbre of a voice are free. Rate and start are those of the smallest
-   distance at the tract that is usual for the pitch; the word is the one of the smallest distance.
-   The tract is where the distance, as a function of the tract, is smallest, with a parabola (2).
+   is the score of a voice of pitch p. Here u in [0, 1] is the time within the word, and f says how
+   the pitch falls during a word (`voice.py`). The pitch is the highest p with a local maximum of at
+   least OCTAVE times the greatest s, because multiples of the period give maxima too, at lower p.
+3. Tract. A proposed word is synthesized in a voice of that pitch. Its log spectrum and that of the
+   audio, in mel bands (`word_bands.Bands`), differ by delta[n, b]. The distance is the mean of
+   min(delta^2, CUT) after the best constant and the best linear tilt over the bands are removed,
+   because loudness and timbre of a voice are free. First, the rate of speech and the start of the
+   word are those of the smallest distance at the tract that is usual for the pitch, and the word is
+   the one with the smallest distance. Then this word is synthesized at each tract of TRACTS. The
+   tract is the minimum of the distances, refined by a parabola.
 
 Several words of one speaker are read together: s and the distances are averaged over the words,
 weighted by their lengths (`voice_of`). Most errors of a single word disappear.
 
-Limits: the words of `voice.WORDS`, one at a time, by voices as those of `cast.py`.
+Limits: the words of `voice.WORDS`, one at a time, in voices like those of the characters
+(`cast.py`).
 """
 
 import dataclasses
@@ -42,25 +45,25 @@ from sora_jax.worlds.playhouse.cast import TRACTS as CAST_TRACTS
 PITCHES = np.arange(85.0, 262.0)  # Hz
 TRACTS = np.arange(0.80, 1.29, 0.04)
 PASS = (180.0, 1500.0)  # Hz: above hum, below hisses
-WINDOW, LAGS, BINS = 640, 260, 2048  # samples; samples; length of the transform
+WINDOW, LAGS, BINS = 640, 260, 2048  # samples; lags in samples; length of the Fourier transform
 FALL = (1.08, 0.86)  # pitch at the start and at the end of a word, relative to its voice
 OCTAVE = 0.9
-CANDIDATES, FAIR = 3, 0.3  # squared log units
-EARLY, LATE = 8, 12  # frames: range of the start of a word around that of its loud part
+CANDIDATES, FAIR = 3, 0.3  # words; squared log units
+EARLY, LATE = 8, 12  # frames: a word starts so much before or after the start of its loud part
 CUT = 4.0  # squared log units
-MAX_DISTANCE = 1.2  # squared log units: a sound that differs more from all words is none
-BREATH, DARK = 0.07, 0.24  # timbre of the synthesized voices
+MAX_DISTANCE = 1.2  # squared log units: a sound that differs more from all words is no word
+BREATH, DARK = 0.07, 0.24  # timbre of the synthesized voices (`voice.Voice`)
 
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One spoken word, with all that is read of its voice.
+    """One spoken word, and what is read of its voice.
 
     Attributes:
         start, end: in s.
-        word: the word of the smallest distance.
-        pitch_scores: s of equation (1) at PITCHES.
-        tract_distances: distance of the spectra at TRACTS, squared log units.
+        word: the word of the smallest distance, a name in `voice.WORDS`.
+        pitch_scores: s of equation (1) at each pitch of PITCHES, [P].
+        tract_distances: distance of the spectra at each tract of TRACTS, squared log units.
     """
 
     start: float
@@ -72,14 +75,21 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Periodicity:
-    """Autocorrelation R [frames, LAGS] and weight g [frames] of audio: equation (1)."""
+    """The autocorrelation of audio in windows around each frame, for the pitch (equation (1)).
+
+    Attributes:
+        correlation: R, normalized to 1 at lag 0, [frames, LAGS].
+        weight: g, the rms of each window, [frames].
+    """
 
     correlation: np.ndarray
     weight: np.ndarray
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "Periodicity":
-        """Returns that of mono samples [S] at 16 kHz; frame n is centred on sample n * HOP."""
+        """Returns the periodicity of mono samples [S] at 16 kHz; frame n is centred on sample n *
+        HOP.
+        """
         window = np.hanning(WINDOW)
         padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2)
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * window
@@ -93,7 +103,9 @@ class Periodicity:
         return cls(correlation, np.sqrt(power.sum(-1)))
 
     def scores(self, frames: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Returns s of equation (1) at PITCHES for frames [n] at times u [n] within the word."""
+        """Returns the score s of each pitch of PITCHES, equation (1), [P], from the frames of a
+        word, given by their indices [n] and their times u [n] within the word, from 0 to 1.
+        """
         lags = SAMPLE_RATE / (PITCHES[:, None] * (FALL[0] + (FALL[1] - FALL[0]) * u))
         below = np.clip(np.floor(lags).astype(int), 0, LAGS - 2)
         share = lags - below
@@ -104,14 +116,14 @@ class Periodicity:
 
 
 def utterances(samples: np.ndarray) -> list[Utterance]:
-    """Returns the words in mono samples [S] at 16 kHz, in order of time."""
+    """Returns the words spoken in mono samples [S] at 16 kHz, in order of time."""
     bands, periodicity = Bands.of(samples), Periodicity.of(samples)
     found = [_utterance(bands, periodicity, *part) for part in _parts(bands)]
     return [one for one in found if one is not None]
 
 
 def voice_of(words: list[Utterance]) -> tuple[float, float]:
-    """Returns pitch in Hz and tract of the voice that speaks all of these words."""
+    """Returns (pitch in Hz, tract) of the voice that speaks all of these words."""
     lengths = [one.end - one.start for one in words]
     scores = np.average([one.pitch_scores for one in words], axis=0, weights=lengths)
     distances = np.average([one.tract_distances for one in words], axis=0, weights=lengths)
@@ -142,13 +154,13 @@ def _parts(bands: Bands) -> list[tuple[int, int]]:
 def resemblance(
     bands: Bands, periodicity: Periodicity, first: int, end: int, words: Sequence[str]
 ) -> list[float]:
-    """Returns the distances of step 3 between the loud frames [first, end) and words, in squared
-    log units.
+    """Returns the distance between a piece of audio and each of `words` as synthesized (step 3), in
+    squared log units.
 
     Args:
-        bands: the spectral bands of the clip.
-        periodicity: that of the clip.
-        first, end: the frames, from first to end - 1.
+        bands: the power of the audio in mel bands.
+        periodicity: the autocorrelation of the audio.
+        first, end: the loud frames of the piece, from first to end - 1.
         words: names in `voice.WORDS`.
     """
     pitch = _first_pitch(periodicity, first, end)
@@ -156,13 +168,13 @@ def resemblance(
 
 
 def _first_pitch(periodicity: Periodicity, first: int, end: int) -> float:
-    """Returns the pitch of a word in frames [first, end), before its exact place is known."""
+    """Returns the pitch in Hz of a word in frames [first, end), before its exact place is known."""
     frames = np.arange(first, end)
     return _pitch(periodicity.scores(frames, (frames - first + 0.5) / (end - first)))
 
 
 def _utterance(bands: Bands, periodicity: Periodicity, first: int, end: int) -> Utterance | None:
-    """Reads the loud frames [first, end); None if they are no word."""
+    """Returns the word in the loud frames [first, end); None if they hold no word."""
     pitch = _first_pitch(periodicity, first, end)
     proposed = ranked(bands, first, end)
     best = _best(bands, first, proposed[:CANDIDATES], pitch)
@@ -185,12 +197,16 @@ def _utterance(bands: Bands, periodicity: Periodicity, first: int, end: int) -> 
 def _best(
     bands: Bands, first: int, words: list[str], pitch: float
 ) -> tuple[float, int, float, str]:
-    """Returns (distance, first frame, rate, word) of the word of the smallest distance."""
+    """Returns (distance, first frame, rate of speech, word) of the one of `words` that is nearest
+    to the audio around frame `first`, in a voice of `pitch` Hz.
+    """
     return min((*_aligned(bands, first, word, pitch), word) for word in words)
 
 
 def _aligned(bands: Bands, first: int, word: str, pitch: float) -> tuple[float, int, float]:
-    """Returns (distance, first frame, rate) of the best place of a word near frame `first`."""
+    """Returns (distance, first frame, rate of speech) of a word, in a voice of `pitch` Hz, where it
+    agrees best with the audio near frame `first`.
+    """
     share = (pitch - CAST_PITCHES[0]) / (CAST_PITCHES[-1] - CAST_PITCHES[0])
     usual = CAST_TRACTS[0] + np.clip(share, 0.0, 1.0) * (CAST_TRACTS[-1] - CAST_TRACTS[0])
     tract = round(0.04 * round(usual / 0.04), 2)
@@ -202,13 +218,17 @@ def _aligned(bands: Bands, first: int, word: str, pitch: float) -> tuple[float, 
 
 
 def _nearest(pitch: float) -> float:
-    """Returns the pitch of the cast that is nearest, so that few voices are synthesized."""
+    """Returns the nearest of the pitches that characters have, in Hz, so that few voices are
+    synthesized.
+    """
     return min(CAST_PITCHES, key=lambda one: abs(one - pitch))
 
 
 @functools.lru_cache(maxsize=20_000)
 def _spoken(word: str, pitch: float, tract: float, rate: float) -> np.ndarray:
-    """Returns the log spectrum of a synthesized word, [frames, BANDS]; 4 kB each are cached."""
+    """Returns the log spectrum of a synthesized word, [frames, BANDS]. Results, of 4 kB each, are
+    cached.
+    """
     samples = voice.speak(word, voice.Voice(pitch, tract, rate, BREATH, DARK))
     return _log(Bands.of(np.pad(samples, (0, WINDOW))).power[: len(samples) // HOP + 1])
 
@@ -218,7 +238,9 @@ def _log(power: np.ndarray) -> np.ndarray:
 
 
 def _distance(bands: Bands, start: int, spoken: np.ndarray) -> float:
-    """Returns the distance of step 3 between the audio from frame `start` on and a spoken word."""
+    """Returns the distance of step 3, in squared log units, between the audio from frame `start` on
+    and the log spectrum of a synthesized word, `spoken` [frames, BANDS].
+    """
     if start + len(spoken) <= 0 or start >= len(bands.power):
         return float("inf")
     if start < 0 or start + len(spoken) > len(bands.power):

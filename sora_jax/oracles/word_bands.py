@@ -1,16 +1,16 @@
-"""Parts of audio that may hold one spoken word each, by the power of mel bands over the ambient
+"""Finds the parts of audio that may hold one spoken word each, by their power above the ambient
 noise.
 
-With P[n, b] the power of a 25 ms window, hop 10 ms, in mel band b, smoothed over 3 frames, and m[b]
-the level of the ambient noise (1.2 times the 20th percentile over the clip of P smoothed over 9
-frames),
+Frame n of the audio is a window of 25 ms; frames are 10 ms apart. Let P[n, b] be its power in mel
+band b, smoothed over 3 frames, and m[b] the level of the ambient noise (1.2 times the 20th
+percentile over the clip of P smoothed over 9 frames). A part is a run of frames in which
 
     L[n] = mean over b of log(1 + max(P[n, b] - m[b], 0) / (FLOOR + OVER m[b]))                  (1)
 
-exceeds GATE in a part. Gaps shorter than BRIDGE seconds (closures of stops) belong to the part.
-A part that is longer than a word is cut at its own quiet places (`quiet_cuts`). Its ends are
-trimmed to where the sum over b of max(P - m, 0)^(1/3) passes a quarter of its 90th percentile, so
-noise moves the ends little.
+exceeds GATE. Gaps shorter than BRIDGE seconds (the closures of stop consonants) belong to the part.
+A part that is longer than a word is cut at its own quiet places (`quiet_cuts`). The ends of a part
+are trimmed to where the energy, the sum over b of max(P - m, 0)^(1/3), passes TRIM of its 90th
+percentile, so that noise moves the ends little.
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ from sora_jax.modality import SAMPLE_RATE
 WINDOW, HOP = 400, 160  # samples
 BANDS = 26
 FLOOR, OVER, GATE = 1e-7, 4.0, 0.07  # of (1): power; factor; log units
-BRIDGE, MIN_SECONDS, MAX_SECONDS = 0.085, 0.1, 0.8  # seconds
-SPLIT = 0.095  # seconds of a pause within a loud part
-HUSHES = (0.12, 0.2, 0.3, 0.4)  # shares of the 90th percentile of the energy
+# seconds: gaps that are bridged; least and largest length of a word
+BRIDGE, MIN_SECONDS, MAX_SECONDS = 0.085, 0.1, 0.8
+SPLIT = 0.095  # seconds: least length of a pause at which a long part is cut
+HUSHES = (0.12, 0.2, 0.3, 0.4)  # shares of the 90th percentile of the energy that count as quiet
 TRIM = 0.25  # share of the 90th percentile of the energy at which the ends of a part are trimmed
 
 
@@ -39,11 +40,11 @@ def _mel() -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Bands:
-    """Power of audio over time in mel frequency bands.
+    """The power of audio over time in mel frequency bands.
 
     Attributes:
-        power: smoothed power [frames, BANDS]; frame n is centred on sample n * HOP.
-        bed: level of the ambient noise [BANDS].
+        power: P, smoothed over time, [frames, BANDS]; frame n is centred on sample n * HOP.
+        bed: m, the level of the ambient noise in each band, [BANDS].
     """
 
     power: np.ndarray
@@ -64,7 +65,8 @@ class Bands:
 
 
 def segments(bands: Bands) -> list[tuple[int, int]]:
-    """Returns the parts of the audio that may hold a word, as frames [first, end) of `bands`.
+    """Returns the parts of the audio that may hold one word each, in order of time, as frames
+    [first, end) of `bands`.
 
     They are louder than the ambient noise and have the length of a word. A part that is longer,
     because rain fills the pauses, is cut at its own quiet places.
@@ -78,8 +80,8 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
 
 
 def loud_parts(bands: Bands) -> list[tuple[int, int]]:
-    """Returns the parts that are louder than the ambient noise, of any length, as frames
-    [first, end) of `bands`.
+    """Returns the parts of the audio that are louder than the ambient noise, of any length, in
+    order of time, as frames [first, end) of `bands`.
     """
     over = np.maximum(bands.power - bands.bed, 0.0)
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
@@ -94,10 +96,10 @@ def loud_parts(bands: Bands) -> list[tuple[int, int]]:
 
 
 def quiet_cuts(bands: Bands, first: int, end: int) -> list[tuple[int, int]]:
-    """Returns parts of frames [first, end) of `bands`, between pauses of at least SPLIT seconds.
+    """Returns the parts of frames [first, end) of `bands` between pauses of at least SPLIT seconds.
 
-    Quiet is the least share of HUSHES of the 90th percentile of the energy that leaves no part
-    longer than a word, or the last one.
+    A frame belongs to a pause if its energy is below a share of the 90th percentile: the least
+    share of HUSHES that leaves no part longer than a word, or else the largest.
     """
     parts: list[tuple[int, int]] = []
     for hush in HUSHES:
@@ -112,8 +114,8 @@ def quiet_cuts(bands: Bands, first: int, end: int) -> list[tuple[int, int]]:
 
 
 def cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
-    """Trims frames [first, end) of `bands` to their loud part. Returns None if its length is not
-    that of a word.
+    """Returns frames [first, end) of `bands` without quiet ends, as (first, end); None if the rest
+    is shorter than MIN_SECONDS or longer than MAX_SECONDS.
     """
     energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
     inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))

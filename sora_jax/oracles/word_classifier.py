@@ -1,18 +1,19 @@
 """The classifier of spoken words: the vocabulary of `worlds/playhouse/voice.py`, in any of its
 voices.
 
-1. Features. Cepstra 0 to 12 of log(max(P - m, 0) + VALLEY times the loud frames' power), with P and
-   m of `word_bands`, resampled to 24 frames a word and normalized per coefficient to zero mean and
-   unit deviation over the word (CMVN), and the word's log length: 313 numbers x.
+1. Features. Cepstra 0 to 12 of log(max(P - m, 0) / L + VALLEY), with the power P and the ambient
+   level m in mel bands (`word_bands`), and L the 90th percentile over the word of the power of all
+   bands. They are resampled to 24 frames a word and normalized per coefficient to zero mean and
+   about unit deviation over the word. With the word's log length they are 313 numbers x.
 2. Kernel ridge regression on 27 classes, the words and "no word": with K_ij = exp(-SHARP |x_i -
-   x_j|^2 / 313) and one-hot targets Y,
+   x_j|^2 / 313) between training examples, k(x) likewise between x and them, and one-hot targets Y,
 
-       A = (K + RIDGE I)^-1 Y,      scores of x = k(x) A,      the word is that of the largest   (1)
+       A = (K + RIDGE I)^-1 Y,      scores of x = k(x) A,      the class has the largest score   (1)
 
-   The classifier is trained on first use from the eight training voices, which takes a few seconds;
+   The classifier is fitted on first use to the eight training voices, which takes a few seconds;
    the data are the same on every machine. Each word is included clean and in noise. The class "no
-   word" holds words played backwards, words cut into 50 ms pieces and permuted, and struck modes.
-   Accuracy at 10 dB is 99 %; a linear ridge reached 91 %.
+   word" holds words played backwards, words cut into 50 ms pieces and permuted, and impact sounds.
+   Accuracy at a signal-to-noise ratio of 10 dB is 99 %; a linear ridge reached 91 %.
 """
 
 import functools
@@ -27,7 +28,7 @@ from sora_jax.worlds.playhouse.spec import MATERIALS
 from sora_jax.worlds.playhouse.stream import Stream, noise
 
 FRAMES, CEPSTRA = 24, 13
-VALLEY = 3e-3  # floor of the spectrum, relative to loud frames: deeper valleys are noise
+VALLEY = 3e-3  # floor of the spectrum, relative to the power L of loud frames: less is noise
 SHARP, RIDGE = 1.0, 0.01
 # signal-to-noise ratios in dB of the training examples, relative to the word's mean power
 NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)
@@ -40,11 +41,11 @@ def _cosines() -> np.ndarray:
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
-    """Returns the features of one word, float [313]: normalised cepstra over time and the log
-    length.
+    """Returns the features of one word, x of step 1, float [313]: normalized cepstra over time and
+    the log length.
 
     Args:
-        bands: the spectral bands of the clip.
+        bands: the power of the audio in mel bands.
         first, end: the word's frames of `bands`, from first to end - 1.
     """
     over = np.maximum(bands.power[first:end] - bands.bed, 0.0)
@@ -57,9 +58,8 @@ def features(bands: Bands, first: int, end: int) -> np.ndarray:
 
 
 def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np.ndarray:
-    """Returns mono samples [S] at 16 kHz cut into pieces of `seconds` and permuted.
-
-    `seed` chooses the permutation. seconds is 0.05 by default.
+    """Returns mono samples [S] at 16 kHz cut into pieces of `seconds` (default 0.05), which are
+    permuted. `seed` chooses the permutation.
     """
     # the first part of a key (18, 19 and 20 in this file) separates independent uses of Stream
     size = int(seconds * SAMPLE_RATE)
@@ -71,7 +71,9 @@ def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np
 
 
 def _impact_sound(name: str, seed: int) -> np.ndarray:
-    """Synthesizes the modes of a struck material, a training example of "no word"."""
+    """Returns samples of an impact on a material, given by its name: a training example of "no
+    word". `seed` chooses the fundamental.
+    """
     material, stream, t = (
         MATERIALS[name],
         Stream(19, seed),
@@ -99,8 +101,8 @@ def _examples() -> Iterator[tuple[np.ndarray, int]]:
 
 @functools.cache
 def _trained() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training features x [n, 313] and A [n, 27] of (2), computed on first use and
-    cached.
+    """Returns (features x [n, 313] of the training examples, A [n, 27] of (1)), computed on first
+    use and cached.
     """
     rows, labels = [], []
     for i, (spoken, label) in enumerate(_examples()):
@@ -131,16 +133,18 @@ def _kernel(x: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def scores(bands: Bands, first: int, end: int) -> np.ndarray:
-    """Returns the score of every class, [27], for frames [first, end) of `bands`: equation (1)."""
+    """Returns the score of every class, [27], for frames [first, end) of `bands`: equation (1).
+    The classes are the words in the order of `voice.WORDS`, then NO_WORD.
+    """
     x, weights = _trained()
     return _kernel(features(bands, first, end)[None], x)[0] @ weights
 
 
 def ranked(bands: Bands, first: int, end: int) -> list[str]:
-    """Returns all words of the vocabulary, from the likeliest in frames [first, end) on.
+    """Returns all words of the vocabulary, in falling order of their scores in a piece of audio.
 
     Args:
-        bands: the spectral bands of the clip.
+        bands: the power of the audio in mel bands.
         first, end: the frames of `bands`, from first to end - 1.
     """
     return [list(voice.WORDS)[k] for k in np.argsort(-scores(bands, first, end)[:NO_WORD])]

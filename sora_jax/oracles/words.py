@@ -1,22 +1,24 @@
 """Recognizes the words spoken in a clip: the vocabulary of `worlds/playhouse/voice.py`, in any of
 its voices, one word at a time.
 
-1. Impact sounds are removed (`ringing.py`). A ring beside a word would merge with the word's
-   segment and distort its features.
-2. The segments of `word_bands` are classified by `word_classifier`.
-3. Recovery. A segment classified as "no word", or with a score below MIN_SCORE, may still hold a
-   word: one that begins at an onset while an earlier impact rings, or one that ends at an onset. Of
-   all parts that begin or end at an onset, the part with the highest score is read, if that score
-   exceeds MIN_SCORE.
+1. Impact sounds are removed (`ringing.py`). The ring of an impact beside a word would merge with
+   the word's segment and distort its features.
+2. The audio is divided into segments that may hold one word each (`word_bands.segments`), and
+   `word_classifier` gives each word of the vocabulary, and "no word", a score.
+3. Recovery. A segment classified as "no word", or with a highest score below MIN_SCORE, may still
+   hold a word: one that begins at an onset of a sound while an earlier impact rings, or one that
+   ends at an onset. Of all parts of the segment that begin or end at an onset, the part with the
+   highest score is read, if that score exceeds MIN_SCORE.
 4. Doubt. If the second highest score is less than CLEAR below the highest, the CANDIDATES words of
    the highest scores are synthesized and aligned with the segment, because rain hides how a word
-   starts. The word is that of the highest score minus WEIGHT times the distance of its synthesis
-   (`voices.resemblance`). Of 3,416 words of talks, half of them in noise at 20 dB, 70 were wrong by
-   the scores alone and 23 like this; of 384 words of narrators 3 and 2.
+   starts. Each score is lowered by WEIGHT times the distance between the synthesis and the segment
+   (`voices.resemblance`), and the highest gives the word. Of 3,416 words of talks, half of them in
+   noise at 20 dB, 70 were wrong by the scores alone and 23 with this step; of 384 words of
+   narrators 3 and 2.
 
 A reading is scored by its word error rate against the spoken words,
 
-    WER = (substitutions + deletions + insertions of the best alignment) / words said            (1)
+    WER = (substitutions + deletions + insertions of the best alignment) / words spoken          (1)
 
 Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on
 words without an impact during the word, though an earlier impact may still ring
@@ -46,9 +48,10 @@ from sora_jax.worlds.playhouse.draw import Take
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-# A segment with at least this score is not searched further; a part found in it needs more.
+# A segment with at least this score is read as it is; in others, a part needs more (step 3).
 MIN_SCORE = 0.6
-CLEAR, CANDIDATES, WEIGHT = 0.5, 4, 3.0  # of step 4: score; words; score per squared log unit
+# of step 4: difference of scores; number of words; score per squared log unit of distance
+CLEAR, CANDIDATES, WEIGHT = 0.5, 4, 3.0
 
 
 def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
@@ -79,13 +82,17 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
 
 
 def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
-    """Returns the class of frames [first, end) and its score."""
+    """Returns (class, its score): the likeliest word, as an index in `voice.WORDS`, or NO_WORD, in
+    frames [first, end) of `bands`.
+    """
     found = scores(bands, first, end)
     return int(np.argmax(found)), float(np.max(found))
 
 
 def _likeliest(bands: Bands, periodicity: Periodicity, first: int, end: int) -> str:
-    """Returns the word in frames [first, end): step 4."""
+    """Returns the word in frames [first, end) of `bands`, after a comparison with synthesized words
+    if the scores leave doubt: step 4.
+    """
     found = scores(bands, first, end)[:NO_WORD]
     best = np.argsort(-found)[:CANDIDATES]
     words = [list(voice.WORDS)[k] for k in best]
@@ -96,8 +103,8 @@ def _likeliest(bands: Bands, periodicity: Periodicity, first: int, end: int) -> 
 
 
 def errors(recognized: list[str], target: list[str]) -> int:
-    """Returns the edit distance of two lists of words: the least number to substitute, insert or
-    delete.
+    """Returns the edit distance of two lists of words: the least number of words to substitute,
+    insert or delete.
     """
     row = list(range(len(target) + 1))
     for i, h in enumerate(recognized, start=1):
@@ -108,10 +115,8 @@ def errors(recognized: list[str], target: list[str]) -> int:
 
 
 def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
-    """Returns the word error rate: edit distance of the recognized from the spoken words, over the
-    spoken ones.
-
-    None if no word was spoken, since the ratio is undefined.
+    """Returns the word error rate: the edit distance between the recognized and the spoken words,
+    divided by the number of spoken ones. None if no word was spoken.
 
     Args:
         recognized: the words read.
@@ -121,8 +126,8 @@ def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
 
 
 def spoken_words(take: Take) -> list[str]:
-    """Returns the words that a take's narrator and then its actors speak, each in order; [] for
-    none.
+    """Returns the words that a take's narrator and actors speak: the narrator's first, then those
+    of all actors in order of time; [] for none.
     """
     narrated = take.scene.narration.words if take.scene.narration else ()
     acted = sorted(line for actor in take.scene.cast for line in actor.speech)
@@ -131,7 +136,7 @@ def spoken_words(take: Take) -> list[str]:
 
 @corrupt_samples
 def pieces(c: Example) -> np.ndarray:
-    """Corruption: the samples of clip `c` cut into pieces of 50 ms and permuted."""
+    """Corruption: the samples of clip `c` cut into pieces of 50 ms, which are permuted."""
     assert c.samples is not None
     return shuffled_pieces(c.samples, c.take.index)
 
@@ -139,7 +144,7 @@ def pieces(c: Example) -> np.ndarray:
 class WordsOracle(Oracle):
     """Oracle `words`: the words spoken in a clip, in order.
 
-    It is calibrated on voices that are not among those its classifier is trained on.
+    It is calibrated on voices that are not among those that its classifier is fitted on.
     """
 
     name = "words"
@@ -162,8 +167,8 @@ class WordsOracle(Oracle):
         return reading.of(self.name) == words if words else None
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns every clip with the take of the next clip, without the clips whose words are the
-        same.
+        """Returns every clip with the take of the next clip. A clip is left out if both takes have
+        the same words.
         """
         return [
             dataclasses.replace(c, take=o.take)
@@ -174,7 +179,7 @@ class WordsOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the word error rate over all words of the clips."""
+        """Returns one row: the word error rate over all words of the clips."""
         spoken = [
             (read.of(self.name), spoken_words(c.take))
             for c, read in zip(examples, readings, strict=True)

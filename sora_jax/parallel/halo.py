@@ -1,11 +1,11 @@
 """The video tokenizer sharded along time over the mesh axis `seq`, by halo exchange.
 
 Each device holds consecutive groups of frames. A causal convolution over k frames also needs
-the k - 1 frames before a device's first frame. They are the last frames of its left neighbour
-in the same layer, so one collective-permute per convolution transfers them: k - 1 frames,
+the k - 1 frames before a device's first frame, its halo. They are the last frames of its left
+neighbour in the same layer, so one collective-permute per convolution transfers them: k - 1 frames,
 however long the video is. The first device receives the zeros that precede every video. All
-devices work in parallel: a halo depends only on the layer before, unlike a cache passed from
-device to device.
+devices work in parallel, because a halo depends only on the layer before; a cache passed from
+device to device would make them wait for each other.
 
 The video is padded at its end to a multiple of the size of `seq`. The tokenizer is causal, so
 no real frame depends on the padding.
@@ -54,15 +54,21 @@ def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Arra
 
 
 def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Array:
-    """Decodes latents to frames with the tokenizer sharded over a mesh as in `encode`.
+    """Decodes latents to frames with the tokenizer sharded over a mesh, with the result of
+    `tokenizer.decode`.
+
+    Clips are sharded over `data` and `fsdp`, time over `seq`.
 
     Args:
         tokenizer: the video tokenizer.
-        latents: [B, T, h, w, C].
+        latents: latents [B, T, h, w, C].
         mesh: the mesh.
 
     Returns:
         Frames [B, F, 8h, 8w, 3] in [0, 1].
+
+    Raises:
+        UserError: a device would hold fewer latent frames than a halo needs.
     """
     blocks = [*tokenizer.decoder_coarse, *tokenizer.decoder_fine]
     return jnp.clip(
@@ -73,10 +79,11 @@ def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Arr
 def _shared(
     tokenizer: VideoTokenizer, method: Callable, blocks: list[Any], x: jax.Array, mesh: Mesh
 ) -> jax.Array:
-    """Calls method(tokenizer, x, caches) with T of x [B, T, ...] sharded over `seq`.
+    """Returns the first result of method(tokenizer, x, caches), computed with the axis T of x
+    [B, T, ...] sharded over `seq`.
 
-    Each cache is a function that receives the left neighbour's last frames in exchange for this
-    device's.
+    There is a cache for each of `blocks`. Each is a function that sends this device's last frames
+    to the right neighbour and returns those of the left one.
     """
     share, length = mesh.shape["seq"], x.shape[1]
     here, halo = -(-length // share), max(block.time.time for block in blocks) - 1

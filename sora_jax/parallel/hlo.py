@@ -13,9 +13,9 @@ bytes per device, each device sends
 
 HBM traffic is the bytes of the operands read and the results written by every instruction
 outside fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a
-fusion only slices counts as the slice, and one that it updates in place as the update. The
+fusion only slices counts as the slice, and an operand that it updates in place as the update. The
 workspace given to cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a
-memory space of the compiler, but a GPU's caches are not. A program small enough to stay in the
+memory space of the compiler, and a GPU's caches are not. A program small enough to stay in the
 caches (50 MB on an H200) therefore moves less than is counted here.
 """
 
@@ -25,7 +25,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-BYTES = {
+BYTES = {  # bytes of a number, by its type in HLO
     "pred": 1,
     "s4": 1,
     "u4": 1,
@@ -98,9 +98,9 @@ class Instruction:
         return re.findall(r"%([\w.\-]+)", inside)
 
     def attribute(self, name: str) -> str | None:
-        """Returns the text of an attribute of the instruction; None if it has none.
+        """Returns the text of an attribute of the instruction; None if it does not have it.
 
-        name is that of the attribute, such as "body".
+        `name` is the attribute's name, such as "body".
         """
         found = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)
         return found[1] if found else None
@@ -167,13 +167,14 @@ class Program:
     def running(
         self, computation: str | None = None, times: int = 1
     ) -> Iterator[tuple[Instruction, dict[str, Instruction], int]]:
-        """Yields (instruction, its computation, times it runs) of everything outside fusions.
+        """Yields (instruction, its computation, how often it runs) for every instruction outside
+        fusions.
 
         All branches of a conditional count as run.
 
         Args:
-            computation: the computation to start from. Default: the entry.
-            times: how often that computation runs.
+            computation: name of the computation to start from. Default: the entry.
+            times: how often that computation runs. Default 1.
 
         Raises:
             ValueError: the trip count of a loop is unknown.
@@ -218,7 +219,8 @@ class Program:
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
-        """Returns {kind: number of collectives and bytes that each device sends in them}.
+        """Returns {kind: `Collective`}, the number of collectives of each kind that run and the
+        bytes that each device sends in them.
 
         The kinds are those of COLLECTIVES, such as "all-gather". An asynchronous collective counts
         at its start.
@@ -249,7 +251,11 @@ class Program:
         return dict(found)
 
     def traffic(self) -> float:
-        """Returns the bytes that one device reads from and writes to HBM."""
+        """Returns the bytes that one device reads from and writes to HBM in a run of the program.
+
+        Raises:
+            ValueError: the trip count of a loop is unknown.
+        """
         total = 0.0
         for instruction, body, times in self.running():
             if instruction.opcode in FREE or instruction.opcode.endswith(("-done", "-update")):

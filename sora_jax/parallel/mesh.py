@@ -7,8 +7,8 @@
              that a block does not attend over (`sequence.py`)
     tensor   tensor parallelism: heads and hidden features of a layer
 
-The axes are of type `Auto`: models do not know the mesh, `rules.py` gives the shardings of
-their parameters and batches to `jax.jit`, and the compiler propagates them.
+The axes are of type `Auto`: models do not know the mesh. `rules.py` gives the shardings of
+parameters and batches to `jax.jit`, and the compiler propagates them to all other arrays.
 """
 
 import contextlib
@@ -83,7 +83,8 @@ class MeshConfig:
         self,
         devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
     ) -> Mesh:
-        """Returns the mesh over `devices`. Default: all devices.
+        """Returns the mesh over `devices`, or their first data x fsdp x seq x tensor ones. Default:
+        all devices of JAX.
 
         Raises:
             UserError: the axes do not fit the number of devices.
@@ -110,7 +111,7 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> 
     Args:
         batch_size: clips per batch.
         mesh: the mesh.
-        owner: names the set in the message, such as " of room@nano". Default "".
+        owner: text that names the set of clips in the message, such as " of room@nano". Default "".
     """
     shares = math.prod(mesh.shape[axis] for axis in BATCH)
     if batch_size % shares:
@@ -125,11 +126,12 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> 
 
 @contextlib.contextmanager
 def traced_for(mesh: Mesh) -> Iterator[None]:
-    """Context manager: programs traced inside it use the kernels of the mesh's devices, which may
-    be absent and only compiled for.
+    """Context manager: programs traced inside it use the kernels of the mesh's devices. The devices
+    may be absent, if the program is only compiled.
 
-    The compiler cannot partition a kernel by itself: the model passes the shardings of `Layout` to
-    each operation, whose kernel then runs on each device's part. A mesh of CPUs is traced as usual.
+    The compiler cannot partition a kernel by itself. So the model passes the shardings of `Layout`
+    to each operation, and the operation's kernel runs on each device's part of the arrays. A mesh
+    of CPUs is traced as usual.
     """
     device = mesh.devices.flat[0]
     if device.platform == "cpu":
@@ -144,8 +146,9 @@ def traced_without_kernels(mesh: Mesh) -> Iterator[None]:
     """Context manager: programs traced inside it use no kernels of this project, if `mesh` has
     several devices.
 
-    It is for modules that pass no shardings to the operations, such as the tokenizers. A mesh of
-    one device, or of CPUs, is traced as usual.
+    It is for modules that pass no shardings to the operations, such as the tokenizers, because the
+    compiler cannot partition a kernel by itself. A mesh of one device, or of CPUs, is traced as
+    usual.
     """
     if mesh.size == 1 or mesh.devices.flat[0].platform == "cpu":
         yield

@@ -2,9 +2,9 @@
 
 Every process runs the same command. Together they are one JAX program over all devices
 (`jax.distributed`): arrays are global, and each process holds the shards of its own devices. A
-decision made by one process alone would leave the others waiting in a collective forever. So
-process 0 writes files and decides, and the others follow. With one process, every function
-here returns at once without communication.
+collective is an operation that all processes must call. A decision made by one process alone would
+leave the others waiting in a collective forever. So process 0 writes files and decides, and the
+others follow. With one process, every function here returns at once without communication.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ LOST = 75  # exit status after another process was lost: "try again" (EX_TEMPFAI
 def join(
     coordinator: str | None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins a group of processes. Call it before anything uses a device.
+    """Joins a group of processes. Call it before any other use of a device.
 
     JAX aborts the process if the others do not join within START_SECONDS.
 
@@ -40,8 +40,8 @@ def join(
         coordinator: None for one process. "auto" takes the processes from SLURM, Kubernetes, a TPU
             pod or Open MPI, as `jax.distributed` finds them. Otherwise HOST:PORT, a free port on
             the host of process 0; the other two arguments are then required.
-        num_processes: the number of processes.
-        process_id: the index of this process, from 0.
+        num_processes: the number of processes. Default: none.
+        process_id: the index of this process, from 0. Default: none.
 
     Raises:
         UserError: the arguments are inconsistent, or "auto" finds no cluster.
@@ -128,10 +128,10 @@ def any_of(answer: bool) -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Context manager: a `UserError` of one process ends all processes, each with the message of
-    its error.
+    """Context manager: a `UserError` of one process ends all processes. Each raises its own error,
+    or one that points to the other process.
 
-    A collective at the end of the context: either all processes leave it, or all raise.
+    The end of the context is a collective: either all processes leave it, or all raise.
     """
     failure = None
     try:
@@ -146,19 +146,21 @@ def together() -> Iterator[None]:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """True if the error comes from a device or another process that was lost during a step."""
+    """True if several processes train together, and the error comes from a device or another
+    process that was lost during a step.
+    """
     return several() and isinstance(getattr(error, "__cause__", None), jax.errors.JaxRuntimeError)
 
 
 @contextlib.contextmanager
 def leaving_on_error() -> Iterator[None]:
-    """Context manager: ends this process at once if its work fails, with the message that
-    `run_main` would print.
+    """Context manager: if an exception is raised inside it and several processes train together,
+    ends this process at once, with the message that `cli.run_main` would print.
 
-    With several processes, a normal exit would deadlock: JAX's shutdown and a save in progress wait
-    for the other processes, which wait for this one. Process 0 hosts the coordinator, so it exits
-    last, after 2 s; without it the others are aborted before they have printed their errors. The
-    exit status is that of `run_main`, or `LOST`.
+    A normal exit would deadlock: JAX's shutdown and a save in progress wait for the other
+    processes, which wait for this one. Process 0 hosts the coordinator, so it exits last, after
+    2 s; without it the others would be aborted before they have printed their errors. The exit
+    status is that of `run_main`, or `LOST`.
     """
     try:
         yield
@@ -178,7 +180,9 @@ def leaving_on_error() -> Iterator[None]:
 
 
 def _status(error: Exception) -> int:
-    """Returns the exit status of a process that ends with an error."""
+    """Returns the exit status of a process that ends with an error: LOST, 2 for a `UserError`, or 1
+    for any other.
+    """
     if is_lost(error):
         return LOST
     return 2 if isinstance(error, UserError) else 1
@@ -196,13 +200,13 @@ def check_mesh(mesh: Mesh) -> None:
 
 
 def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
-    """Returns the sorted rows of a global batch that the devices of this process hold.
+    """Returns the sorted indices of the rows of a global batch that this process's devices hold.
 
-    Processes that work on the same clips (`seq`, `tensor`) hold the same rows.
+    Processes that work on the same clips (along `seq` and `tensor`) hold the same rows.
 
     Args:
-        sharding: of the first axis of the batch.
-        batch_size: rows of the global batch.
+        sharding: sharding of the first axis of the batch.
+        batch_size: number of rows of the global batch.
     """
     rows: set[int] = set()
     for index in sharding.addressable_devices_indices_map((batch_size,)).values():
@@ -214,12 +218,13 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
 class GlobalBatches:
     """An iterator of training batches of several processes, as global arrays.
 
-    It yields {set: batch} with arrays sharded over all processes, each made of the rows that every
-    process reads. Its position is that of the Grain iterator.
+    It yields {set: batch} with arrays sharded over all processes. Each array is put together from
+    the rows that the processes read. Its position is that of the Grain iterator.
 
     Args:
         rows: the Grain iterator of {set: batch} of this process's rows (`data.mixture.mix`).
-        shardings: the sharding of each entry of a batch. Entries that are replicated have no rows.
+        shardings: the sharding of each entry of a batch. Entries that are replicated, such as the
+            times of latents, have no axis of clips.
         batch_sizes: clips of a global batch of each set.
     """
 
@@ -237,11 +242,12 @@ class GlobalBatches:
 def global_batch(
     batch: Mapping[str, Any], shardings: Mapping[str, NamedSharding], size: int
 ) -> dict[str, Any]:
-    """Makes a global batch of the rows of this process.
+    """Returns a global batch, of which this process provides its rows.
 
     Args:
-        batch: the rows, arrays or trees of arrays by entry.
-        shardings: the sharding of each entry. Entries that are replicated have no rows.
+        batch: this process's rows, arrays or trees of arrays by entry.
+        shardings: the sharding of each entry. Entries that are replicated, such as the times of
+            latents, have no axis of clips.
         size: clips of the global batch.
     """
 
@@ -256,7 +262,7 @@ def global_batch(
 
 
 def gathered(tree: Any) -> Any:
-    """Gathers global arrays as NumPy arrays in process 0, one leaf at a time.
+    """Returns a tree of global arrays as NumPy arrays in process 0, gathered one leaf at a time.
 
     A collective: all processes must call it. The other processes get None for each leaf. With one
     process it returns `tree` itself.

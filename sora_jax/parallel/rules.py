@@ -1,11 +1,11 @@
 """Sharding rules: a table from the path of every parameter to its PartitionSpec.
 
-Matrices are [inputs, outputs]. The first matrices of a layer (q, k, v, up) shard their outputs
-over `tensor`, so each device works on its own heads or hidden features. The last ones (out,
-down) shard their inputs over `tensor`, and one all-reduce ends the layer (Megatron,
-arXiv:1909.08053). The other axis of each matrix is sharded over `fsdp` and gathered when the
-layer runs. Vectors are replicated. A stack of blocks has one leading axis, which is never
-sharded: the scan runs over it.
+Matrices are [inputs, outputs]; `fsdp` and `tensor` are axes of the mesh (`mesh`). The first
+matrices of a layer (q, k, v, up) shard their outputs over `tensor`, so each device works on its own
+heads or hidden features. The last ones (out, down) shard their inputs over `tensor`, and one
+all-reduce ends the layer (Megatron, arXiv:1909.08053). The other axis of each matrix is sharded
+over `fsdp` and gathered when the layer runs. Vectors are replicated. A stack of blocks has one
+leading axis, which is never sharded: the scan runs over it.
 
 The table is strict. Each parameter matches exactly one rule, each rule matches a parameter, a
 spec names every axis of its parameter, and the mesh divides every sharded axis. Anything else
@@ -52,12 +52,13 @@ ST_DIT: Rules = (
     (r"references/(still|voice)/bias", P(None)),
     (r"references/(view|slot)", P(None, None)),
 )
-# Of parts that a configuration may leave out
+# Rules of parameters that a configuration may leave out
 OPTIONAL = re.compile(r"references/|pairs/exchange/pool/")
 
 
 def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
-    """Returns {path: PartitionSpec} of every parameter: the mesh axes that shard its axes.
+    """Returns {path: PartitionSpec} for every parameter. A PartitionSpec names the mesh axis, or
+    None, that shards each axis of the parameter.
 
     Args:
         params: tree of arrays or shapes.
@@ -94,11 +95,12 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
 
 
 def spec_of(path: str, rules: Rules = ST_DIT) -> P:
-    """Returns the PartitionSpec of one parameter, of the first rule that matches its path.
+    """Returns the PartitionSpec of one parameter, that of the first rule that matches its path.
 
     Args:
-        path: of the parameter, such as "pairs/space/mlp/up/kernel".
-        rules: as in `specs`, which checks that exactly one matches.
+        path: path of the parameter, such as "pairs/space/mlp/up/kernel".
+        rules: pairs (regular expression of paths, PartitionSpec). Default: those of `STDiT`.
+            `specs` checks that exactly one matches.
     """
     return next(spec for rule, spec in rules if re.fullmatch(rule, path))
 
@@ -106,12 +108,16 @@ def spec_of(path: str, rules: Rules = ST_DIT) -> P:
 def check_sizes(params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT) -> None:
     """Raises UserError for the first parameter with a sharded axis that the mesh does not divide.
 
-    A head must not be split between devices, so the number of heads must divide.
+    A head must not be split between devices, so `tensor` must divide the number of heads.
 
     Args:
         params: tree of arrays or shapes.
         mesh: the mesh.
-        rules: as in `specs`.
+        rules: pairs (regular expression of paths, PartitionSpec). Default: those of `STDiT`.
+
+    Raises:
+        UserError: see above.
+        ValueError: the rules do not fit the parameters (`specs`).
     """
     shapes = {path: x.shape for path, x in flatten(params).items()}
     shared = [
@@ -133,9 +139,14 @@ def check_sizes(params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT) -
 
 
 def _whole(path: str, axis: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Returns the size of the blocks of a sharded axis that must stay on one device.
+    """Returns how many consecutive entries of a sharded axis must stay together on one device.
 
-    It is the width of a head for the axes of heads over `tensor`, else 1.
+    That is the width of a head for axes of heads sharded over `tensor`, else 1.
+
+    Args:
+        path: path of the parameter.
+        axis: the mesh axis that shards it.
+        shapes: shapes of all parameters by path.
     """
     layer, _, name = path.removesuffix("/kernel").rpartition("/")
     return (
@@ -148,20 +159,22 @@ def _whole(path: str, axis: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
 def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
     """Returns shardings of a training state, a tree of NamedSharding with the structure of `state`.
 
-    A leaf whose path ends in a parameter's path, with the same shape, is sharded as the parameter:
-    moments and averages. Leaves of fewer than two axes, such as counters and keys, are replicated.
-    Stacks of several parameters' matrices are replicated too, if the parameters are. Low-rank
-    updates are replicated.
+    A leaf whose path ends in a parameter's path, with the same shape, is sharded like the
+    parameter: so are its moments and averages. Leaves of fewer than two axes, such as counters and
+    keys, are replicated, and so are low-rank updates. Stacks of several parameters' matrices
+    (`training.stacked`) are replicated if the mesh shards no parameter.
 
     Args:
         state: arrays or shapes that contain `params` and trees like it.
         params: the parameters, as arrays or shapes.
         mesh: the mesh.
-        rules: the sharding rules, default those of `STDiT`.
+        rules: pairs (regular expression of paths, PartitionSpec). Default: those of `STDiT`.
 
     Raises:
-        UserError: the mesh does not divide a parameter, or it shards parameters that are stacked.
-        ValueError: see `specs`; or a leaf of two or more axes matches no parameter.
+        UserError: the mesh does not divide a parameter, or it shards parameters while `state` has
+            stacks of matrices.
+        ValueError: the rules do not fit the parameters (`specs`), or a leaf of two or more axes
+            matches no parameter.
     """
     check_sizes(params, mesh, rules)
     where, shapes = specs(params, rules), {path: x.shape for path, x in flatten(params).items()}
@@ -199,8 +212,8 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedSharding]:
-    """Returns the sharding of each entry of a batch by name: arrays of clips, and replicated
-    "times".
+    """Returns the sharding of each entry of a batch by name: that of `batch_sharding` for arrays of
+    clips, and replicated for "times", which all clips share.
     """
     everywhere = NamedSharding(mesh, P())
     return {name: everywhere if name == "times" else batch_sharding(mesh) for name in batch}
@@ -214,10 +227,11 @@ def table(
     Args:
         params: tree of arrays or shapes.
         mesh: the mesh.
-        rules: as in `specs`.
+        rules: pairs (regular expression of paths, PartitionSpec). Default: those of `STDiT`.
 
     Raises:
         UserError: the mesh does not divide a parameter.
+        ValueError: the rules do not fit the parameters (`specs`).
     """
     check_sizes(params, mesh, rules)
     where = specs(params, rules)

@@ -1,19 +1,20 @@
 """A model on a mesh: dynamic sequence parallelism over `seq`, and a gather of weights per block.
 
-In a factorised model, tokens v [B, T, S, D] attend either within a frame or along time at a
-site, never both at once. So on n devices along `seq`
+`seq`, `tensor` and `fsdp` are axes of the mesh (`mesh`). In a factorised model, video tokens
+v [B, T, S, D] attend either within a frame or along time at a site, never both at once. So on n
+devices along `seq`
 
     blocks within frames    work on  [B, T/n, S, D]                                              (1)
     blocks along time       work on  [B, T, S/n, D]                                              (2)
 
 with one all-to-all between them, in which a device keeps 1/n of its tokens and sends 1/n to
-each other device. A pair of blocks takes two in the forward pass and two in the backward pass.
-No other video activations move over `seq`. Audio tokens are replicated over `seq` and read P
-pooled tokens per frame. T is padded to a multiple of n. The padding frames are masked from all
-other frames and from the loss.
+each other device. A pair of blocks takes two all-to-alls in the forward pass and two in the
+backward pass. No other video activations move over `seq`. Audio tokens are replicated over `seq`
+and read P pooled tokens per frame. T is padded to a multiple of n. The padding frames are masked
+from all other frames and from the loss.
 
-If tokens attend across frames and sites (`full`, and the windows of `window`), tokens stay as
-in (1), and only within the attention
+If tokens attend across frames and sites (attention "full", and the windows of "window"), tokens
+stay sharded by frames as in (1), and only within the attention
 
     queries, keys, values   are     [B, T, S, h/n, d]                                            (3)
 
@@ -47,12 +48,15 @@ from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import BATCH
 from sora_jax.tree import flatten
 
-FRAMES_APART = P(BATCH, "seq", None, None)  # (1)
-SITES_APART = P(BATCH, None, "seq", None)  # (2)
+# Shardings of tokens [B, T, S, D] over frames, equation (1), and over sites, (2).
+FRAMES_APART = P(BATCH, "seq", None, None)
+SITES_APART = P(BATCH, None, "seq", None)
+# The same of their queries, keys and values [B, T, S, h, d], and those of the audio [B, N, h, d].
 FRAMES_WITH_HEADS = P(BATCH, "seq", None, "tensor", None)
 SITES_WITH_HEADS = P(BATCH, None, "seq", "tensor", None)
 AUDIO_WITH_HEADS = P(BATCH, None, "tensor", None)
-HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)  # (3)
+# Sharding of queries, keys and values [B, T, S, h, d] over heads, equation (3).
+HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["model"], meta_fields=["mesh"])
@@ -118,11 +122,11 @@ class ShardedModel:
 def check_tokens(config: Any, sides: Sequence[int], mesh: Mesh | AbstractMesh) -> None:
     """Raises UserError if `seq` does not divide the axis that it shards.
 
-    That axis is the tokens of a frame with `pure` attention, else the heads on each device along
-    `tensor`.
+    With attention "pure" that axis is the tokens of a frame. With any other it is the heads that
+    `tensor` leaves on a device.
 
     Args:
-        config: the model's configuration.
+        config: the model's configuration, `STDiTConfig`.
         sides: rows and columns of the video latents.
         mesh: the mesh.
     """
@@ -144,7 +148,9 @@ def check_tokens(config: Any, sides: Sequence[int], mesh: Mesh | AbstractMesh) -
 
 
 def _split_heads(config: Any, mesh: Mesh) -> dict[str, int]:
-    """Returns {key of the configuration: number of heads} where `tensor` does not divide them."""
+    """Returns the numbers of heads that `tensor` does not divide, by their key in the
+    configuration, "heads" or "audio_heads".
+    """
     heads = {name: getattr(config, name) for name in ("heads", "audio_heads")}
     return {name: count for name, count in heads.items() if count % mesh.shape["tensor"]}
 
@@ -172,11 +178,11 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
 
     Args:
         mesh: the mesh.
-        config: the model's configuration.
-        frames: the number of frames without padding; None if there is no padding (`Layout`).
+        config: the model's configuration, `STDiTConfig`.
+        frames: the number of latent frames without padding. Default None: there is no padding.
 
     Raises:
-        UserError: the mesh splits what a kernel needs whole.
+        UserError: `tensor` splits a head on devices that have kernels (`check_heads`).
     """
 
     islands = _islands(mesh, config)
@@ -209,11 +215,11 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
 
 
 def _islands(mesh: Mesh, config: Any) -> dict[str, Any]:
-    """Returns the shardings of `Layout` for kernels, whose parts are whole heads; none if `tensor`
-    splits a head, where the devices have no kernels.
+    """Returns the shardings that kernels run with, by their name in `Layout`. Each device has whole
+    heads. {} if `tensor` splits a head on devices without kernels.
 
     Raises:
-        UserError: `tensor` splits a head (`check_heads`).
+        UserError: `tensor` splits a head on devices with kernels (`check_heads`).
     """
     check_heads(config, mesh)
     if _split_heads(config, mesh):
@@ -229,7 +235,9 @@ def _islands(mesh: Mesh, config: Any) -> dict[str, Any]:
 
 
 def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.Array]:
-    """All-to-all over `seq`: the sharded axis changes from `source` to `destination`."""
+    """Returns an all-to-all over `seq`, a function of an array: its sharding changes from `source`
+    to `destination`.
+    """
 
     def axis(spec):
         # An axis is sharded over one mesh axis (a name) or several (a tuple of names).
@@ -245,7 +253,15 @@ def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.
 
 
 def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
-    """Casts one block's kernels to `dtype` and gathers them over `fsdp`; `tensor` stays sharded."""
+    """Returns one block's parameters with kernels cast to `dtype` and gathered over `fsdp`. They
+    stay sharded over `tensor`.
+
+    Args:
+        mesh: the mesh.
+        dtype: dtype of the computation.
+        stack: path of the stack of blocks, such as "pairs".
+        params: the parameters of one block.
+    """
 
     def gather(path: str, x: jax.Array) -> jax.Array:
         if x.ndim < 2:  # vectors are replicated
@@ -263,9 +279,8 @@ def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _gather(apart: NamedSharding, whole: NamedSharding, x: jax.Array) -> jax.Array:
-    """Gathers x; its gradient is reduced and scattered back to the sharding `apart`.
-
-    A sharding constraint alone would leave the gradient gathered too.
+    """Gathers x from the sharding `apart` to `whole`. The gradient of the result is reduced and
+    scattered back to `apart`; a sharding constraint alone would leave it gathered too.
     """
     return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(x, apart), whole)
 
@@ -284,5 +299,5 @@ _gather.defvjp(_gather_forward, _gather_backward)
 
 
 def on_mesh(model: nnx.Module, mesh: Mesh) -> Any:
-    """Returns the model itself on a mesh of one device, `ShardedModel` on several."""
+    """Returns the model itself for a mesh of one device, or a `ShardedModel` for several."""
     return model if mesh.size == 1 else ShardedModel(model, mesh)

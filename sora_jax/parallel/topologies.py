@@ -1,11 +1,14 @@
 """TPU and GPU topologies for ahead-of-time compilation without the hardware, and their peak rates.
 
+A topology is a number of devices and the shape of their network, such as "v5p:8x8x8". The table
+DEVICES has for each generation of devices:
+
     peak      dense bfloat16 FLOP/s
     hbm       bytes of memory
     hbm_bw    bytes/s of that memory
     ici_bw    bytes/s that a device sends over all its links together
 
-Figures are the vendors' nominal ones per chip. TPUs:
+The rates are nominal, as the vendors state them per chip. TPUs:
 https://docs.cloud.google.com/tpu/docs/v5e, .../v5p, .../v6e and .../tpu7x. These pages give
 the links' bandwidth in both directions together (400, 1200, 800, 1200 GB/s per chip); the
 table has half of it, one direction. A chip of tpu7x is two devices, each with half of
@@ -38,9 +41,10 @@ class Device:
         hbm: bytes of memory.
         hbm_bw: bytes/s of that memory.
         ici_bw: bytes/s that the device sends over all its links together.
-        axes: number of axes of the torus of chips.
-        example: a topology of a whole pod or a large part of one, such as "v5p:8x8x8".
-        slug: its name in `kernels.target`, such as "tpu_v5".
+        axes: number of axes of the network of chips: of a TPU's torus, or 1 for GPUs.
+        example: a topology of a whole pod, of a large part of one, or of a node of GPUs, such as
+            "v5p:8x8x8".
+        slug: the device's name in `kernels.target`, such as "tpu_v5".
         per_chip: devices per chip. Default 1.
     """
 
@@ -68,7 +72,7 @@ def peak_flops(slug: str) -> float:
     """Returns the peak dense bfloat16 FLOP/s of one device; nan for a device without an entry in
     DEVICES.
 
-    slug is the device's name in `kernels.target`, such as "tpu_v5".
+    `slug` is the device's name in `kernels.target`, such as "tpu_v5".
     """
     return next((device.peak for device in DEVICES.values() if device.slug == slug), float("nan"))
 
@@ -97,8 +101,8 @@ def platform(topology: str) -> str:
 def options(topology: str) -> dict[str, bool]:
     """Returns the compiler options for a topology such as "v5p:8x8x8".
 
-    For matrix products XLA times Triton kernels on a GPU. Without a GPU it must use those of the
-    library.
+    For a GPU, XLA would choose Triton kernels of matrix products by timing them on the device.
+    Without one it must use those of the library, so Triton is switched off.
     """
     return {"xla_gpu_enable_triton_gemm": False} if platform(topology) == "cuda" else {}
 
@@ -111,7 +115,7 @@ def compiler(topology: str) -> str:
 
 
 def generation(topology: str) -> Device:
-    """Returns the `Device`, memory and speed of one device, of a topology such as "v5p:8x8x8".
+    """Returns the properties of one device of a topology such as "v5p:8x8x8".
 
     Raises:
         UserError: the generation or the shape is unknown. The message lists the known ones.
@@ -133,10 +137,11 @@ def generation(topology: str) -> Device:
 def devices(topology: str) -> list[Any]:
     """Returns the devices of a topology, for compilation only.
 
-    The process must be started with `environment`.
+    The process must be started with the variables of `environment`.
 
     Raises:
-        UserError: the compiler is not installed, or does not support the shape.
+        UserError: the topology does not exist, or the compiler is not installed or does not support
+            its shape.
         RuntimeError: the process was started without `environment`.
     """
     example = generation(topology).example

@@ -1,3 +1,3 @@
-"""Generation pipelines: from a request to a clip. Every generation goes through
-`generate.Pipeline.generate`.
+"""Generation pipelines: from a request (`request.Request`) to a generated clip
+(`generated.Generated`). Every generation goes through `generate.Pipeline.generate_batch`.
 """

@@ -1,20 +1,22 @@
-"""Makes what leads to a clip: from another clip (`joined`), from nothing (`preceded`), or from its
-own end (`looped`).
+"""Generates bridges. A bridge leads to a clip: from another clip (`joined`), from its own end
+(`looped`), or from nowhere (`preceded`).
 
-A bridge is a window of the model's T latents (`modality`, k frames each; latent 0 is one frame).
-With J latents of the first clip, a of them given and b latents of the second:
+A bridge is a window with the T latents of the model's clips (`modality`: k frames each, but latent
+0 is one frame). Let the first clip have J latents. With a of them and b of the second clip given:
 
-    slots 0 .. a          latents J-1-a .. J-1 of the first clip; slot 0 is given if that is 0
+    slots 0 .. a          latents J-1-a .. J-1 of the first clip; slot 0, which holds one frame, is
+                          given only if it is the clip's latent 0
     slots a+1 .. T-1-b    n = T-1-a-b latents, generated
     slots T-b .. T-1      latents 1 .. b of the second clip
 
-Latent 0 of the second clip is one frame, and a slot after the first holds k. So the last frame of
-the n latents stands for that frame, which replaces it: k n - 1 frames are new. Without a first
-clip the slots 0 .. T-1-b are generated.
+Latent 0 of the second clip is one frame, so it gets no slot. The last of the k n generated frames
+stands for that frame and is replaced by it, so k n - 1 frames are new. Without a first clip a is 0,
+and slot 0 is generated too.
 
-Audio is joined on the window's clock. The samples of both clips are laid into an empty window and
-encoded. The latents that lie wholly in a clip are given, but for one at its cut end. Longer bridges
-first extend the first clip (`synthesis.extended`), or repeat windows backward.
+The audio of a window is given where a clip has it. The samples of the clips are written into a
+silent window, which is encoded. A latent is given if it lies wholly in a clip, except the one at
+a cut end. If a bridge must be longer than a window, the first clip is extended before it
+(`synthesis.extended`); without a first clip, several windows follow each other backward.
 """
 
 import dataclasses
@@ -38,12 +40,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Bridge:
-    """A window that leads to a clip.
+    """A window that leads to a clip, by its numbers of video latents.
 
     Attributes:
-        before: latents of the first clip that are given, a.
-        made: latents that are generated between the clips, n.
-        after: latents of the second clip that are given, b.
+        before: a, latents of the first clip that are given; 0 without a first clip.
+        made: n, latents that are generated, without slot 0.
+        after: b, latents of the second clip that are given.
     """
 
     before: int
@@ -52,11 +54,11 @@ class Bridge:
 
 
 class Plan(NamedTuple):
-    """The steps to a clip.
+    """The work for a request: first an extension, then windows.
 
     Attributes:
         extra: latents by which the first clip is extended before the windows.
-        bridges: the windows in order.
+        bridges: the windows, in the order in which they are generated.
     """
 
     extra: int
@@ -64,13 +66,13 @@ class Plan(NamedTuple):
 
 
 def plan(first: int, second: int, wanted: int, format: ClipFormat) -> Plan:
-    """Plans the steps from one clip to another.
+    """Plans the way from one clip to another, or to one clip from nowhere.
 
     Args:
-        first: latents of the first clip; 0 for none.
-        second: latents of the second clip.
-        wanted: latents to generate between them. The steps make at least as many.
-        format: that of the pipeline.
+        first: number of video latents of the first clip; 0 for no first clip.
+        second: number of video latents of the second clip, at least 2.
+        wanted: latents to generate between them. The plan generates at least as many.
+        format: that of the pipeline, of at least 4 latents.
 
     Raises:
         UserError: the model's clips, or the second clip, are too short.
@@ -98,7 +100,7 @@ def plan(first: int, second: int, wanted: int, format: ClipFormat) -> Plan:
 
 
 def plan_of(request: Request, format: ClipFormat) -> Plan:
-    """Returns the plan of a request for a bridge."""
+    """Returns the plan of a request with `between`, `preceded` or `loop`."""
     known = [len(clip.latents["video"]) for clip in request.sources] or [format.video_latents] * 2
     first, second = known if len(known) == 2 else (0, *known)
     wanted = -(-round(request.seconds * format.fps, 6) // format.frames_per_latent)
@@ -112,7 +114,9 @@ def added_latents(request: Request, format: ClipFormat) -> int:
 
 
 def window_count(request: Request, format: ClipFormat) -> int:
-    """Returns the number of windows of a request for a bridge, with the clip of a loop."""
+    """Returns the number of windows of a request for a bridge, each one run of the sampler. The
+    clip that a loop begins with counts as one.
+    """
     extra, bridges = plan_of(request, format)
     first = format.video_latents if request.loop else len(request.sources[0].latents["video"])
     count = windows.count(first, first + extra, format) if extra else 0
@@ -136,7 +140,7 @@ def joined(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) ->
 
 
 def preceded(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) -> Generated:
-    """Generates what leads to the clip `preceded`, and returns both as one clip."""
+    """Generates what leads to the clip `preceded`, and returns that and the clip as one clip."""
     clock = Laps()
     (clip,) = request.sources
     for bridge in plan_of(request, pipeline.format).bridges:
@@ -148,9 +152,10 @@ def preceded(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) 
 
 
 def looped(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) -> Generated:
-    """Generates a clip, and what leads from its end to its beginning.
+    """Generates a clip, and a bridge from its end to its beginning.
 
-    The last frame is followed by the first. So the clip has one frame fewer than its latents.
+    When the clip is repeated, its last frame is followed by its first. So it has one frame fewer
+    than its latents hold.
     """
     plain = dataclasses.replace(request, loop=False, seconds=SECONDS)
     (start,) = synthesis.fresh(pipeline, [plain], on_step)
@@ -168,7 +173,7 @@ def looped(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) ->
 def _extended(
     pipeline: "Pipeline", request: Request, clip: Generated, on_step: synthesis.OnStep
 ) -> tuple[Generated, Bridge]:
-    """Returns a clip, extended as the plan of a request says, and the bridge that follows it."""
+    """Returns a clip, extended if the plan of the request says so, and the plan's one bridge."""
     extra, (bridge,) = plan_of(request, pipeline.format)
     if extra:
         seconds = float(extra * pipeline.format.frames_per_latent / pipeline.format.fps)
@@ -187,12 +192,12 @@ def _bridged(
     bridge: Bridge,
     on_step: synthesis.OnStep,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Generates a bridge.
+    """Generates a bridge from `first` (None: from nowhere) to `second`.
 
     Returns:
-        Its latents [n, h, w, C], with slot 0 if there is no first clip; its frames float32
-        [F, H, W, 3], without the one that the second clip's first replaces; and the samples of the
-        first clip, the bridge and the second clip, float32 [S].
+        The video latents of the bridge [n, h, w, C], or [n + 1, h, w, C] without a first clip; its
+        frames float32 [F, H, W, 3], without the last, which the second clip's first frame replaces;
+        and the samples of the first clip, the bridge and the second clip together, float32 [S].
     """
     format = pipeline.format
     known = 0 if first is None else len(first.latents["video"])
@@ -235,19 +240,19 @@ def _bridged(
 
 
 def _sample_of(frame: int, format: ClipFormat) -> int:
-    """Returns the audio sample at which a frame starts."""
+    """Returns the index of the audio sample at which a frame starts."""
     return round(frame * SAMPLE_RATE / format.fps)
 
 
 def _window_sound(
     sounds: Sequence[tuple[int, np.ndarray]], start: int, format: ClipFormat
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the samples of a window, float32 [S], zeros where no clip sounds, and which audio
-    latents are known, bool [N].
+    """Returns the samples of a window, float32 [S], zeros outside the clips, and a mask bool [N] of
+    its audio latents, True where a clip determines the latent.
 
     Args:
-        sounds: (first sample on the common clock, samples) of each clip.
-        start: first sample of the window.
+        sounds: (index of its first sample on a common clock, samples [S]) of each clip.
+        start: index of the window's first sample on that clock.
         format: that of the window.
     """
     samples = np.zeros(format.samples, np.float32)
@@ -257,7 +262,7 @@ def _window_sound(
         low, high = at - start, at - start + len(own)
         inside = slice(max(0, low), min(high, format.samples))
         samples[inside] = own[inside.start - low : inside.stop - low]
-        # an encoder reads beyond its latent, so one at a cut end is not known
+        # The encoder reads samples beyond a latent, so the latent at a cut end is not determined.
         low += SAMPLES_PER_LATENT * (low > 0)
         high -= SAMPLES_PER_LATENT * (high < len(samples))
         known |= (latents >= low) & (np.minimum(latents + SAMPLES_PER_LATENT, len(samples)) <= high)
@@ -272,7 +277,16 @@ def _whole(
     samples: np.ndarray,
     clock: Laps,
 ) -> Generated:
-    """Returns the clip of latents and frames in order, with the samples of its frames."""
+    """Returns the clip that consists of several parts.
+
+    Args:
+        pipeline: the pipeline.
+        request: the request.
+        video: video latents [T, h, w, C] of each part, in order.
+        shown: frames [F, H, W, 3] of each part, in order.
+        samples: the samples of all parts, [S]; cut or padded to the frames, and encoded.
+        clock: stopwatch whose laps become the clip's `timings`.
+    """
     frames = np.concatenate([as_floats(x, request.task) for x in shown])
     count = _sample_of(len(frames), pipeline.format)
     samples = np.pad(samples[:count], (0, max(0, count - len(samples))))

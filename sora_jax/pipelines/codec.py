@@ -24,16 +24,16 @@ def _decode_audio(tokenizer: Any, latents: jax.Array, num_samples: int) -> jax.A
 
 @jax.jit
 def decode_chunk(tokenizer: Any, latents: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
-    """Calls `tokenizer.decode_chunk`, compiled: latents [B, t, ...] and the cache before them ->
-    frames and the cache after them.
+    """Decodes a piece of a video, compiled: latents [B, T, h, w, C] and the decoder's cache before
+    them (None: the start) to frames [B, F, H, W, 3] and the cache after them.
     """
     return tokenizer.decode_chunk(latents, cache)
 
 
 def encode(tokenizer: Any, x: np.ndarray, shots: tuple[int, ...] = ()) -> np.ndarray:
-    """Encodes one clip: frames [F, H, W, 3] in [0, 1] or samples [S] -> latents.
+    """Encodes frames [F, H, W, 3] in [0, 1] to latents [T, h, w, C], or samples [S] to [N, C].
 
-    `shots` are the frames of each of several shots.
+    `shots` is the number of frames of each shot. Default (): one shot, or audio.
     """
     return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None], shots)[0])
 
@@ -52,10 +52,12 @@ def decode_video(
         latents: [B, T, h, w, C].
         sides: height and width of the frames. Encoding pads them to whole latents, and the padding
             is cut here.
-        cache: the decoder's cache before them. Default None: the start of a video.
+        cache: the decoder's cache before the latents, with batch axis B. Default None: the start
+            of a video.
         shots: number of latents of each shot. Default (): one shot.
     Returns:
-        Frames float32 [B, F, H, W, 3] in [0, 1], and the next cache of every clip.
+        Frames float32 [B, F, H, W, 3] in [0, 1], and for each clip the cache after its last latent,
+        with a batch axis of 1.
     """
     parts, made = jnp.split(jnp.asarray(latents), np.cumsum(shots)[:-1], axis=1), []
     for number, part in enumerate(parts):

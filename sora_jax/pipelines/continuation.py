@@ -1,5 +1,5 @@
-"""Opens a clip to be continued: from the latents stored beside it (`sidecar`), or by encoding
-it.
+"""Opens a file from which a request starts (to be continued, remixed ...): from the latents stored
+beside it (`sidecar`), or by encoding it.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
 def sides_and_rate(clip: str | os.PathLike | Generated) -> tuple[tuple[int, int], float]:
     """Returns (height, width) and frames per second of a clip, as a player shows it.
 
-    They are zeros for a file that cannot be decoded; opening it says why.
+    They are zeros for a file that cannot be decoded, because `open_clip` raises the error.
     """
     if isinstance(clip, Generated):
         return (clip.format.height, clip.format.width), float(clip.format.fps)
@@ -41,7 +41,7 @@ def sides_and_rate(clip: str | os.PathLike | Generated) -> tuple[tuple[int, int]
 
 
 def format_of(clip: str | os.PathLike | Generated) -> ClipFormat | None:
-    """Returns the format of a clip; None for a file without latents beside it."""
+    """Returns the format of a clip; None for a file without a usable sidecar."""
     if isinstance(clip, Generated):
         return clip.format
     try:
@@ -52,14 +52,14 @@ def format_of(clip: str | os.PathLike | Generated) -> ClipFormat | None:
 
 
 def open_clip(path: str | os.PathLike, pipeline: "Pipeline", whole: bool = False) -> Generated:
-    """Opens a clip from an mp4: from its sidecar if that matches, else by encoding the mp4. The
+    """Opens a clip from a file: from its sidecar if that matches, else by encoding the file. The
     clip's notes say which.
 
     Args:
         path: the file.
-        pipeline: its format gives size and rate.
+        pipeline: gives the tokenizers, and with its format the size and rate of the clip.
         whole: True fits the clip to the length and shots of the format too. Default False: it keeps
-            its length, but for frames that fill no latent.
+            its length, except first frames that fill no whole latent.
 
     Raises:
         UserError: the file cannot be read.
@@ -111,7 +111,7 @@ def _encoded(
 
 
 def _lost(path: str | os.PathLike, video: media.Media, format: ClipFormat) -> list[str]:
-    """Returns a note on what of a file its continuation does not keep, if there is something."""
+    """Returns a note, if the continued clip will not have the size, rate or channels of a file."""
     (height, width), rate = sides_and_rate(path)
     has, gets = [], []
     if (height, width) != (format.height, format.width) or not same_rate(rate, format.fps):
@@ -134,7 +134,11 @@ def _lost(path: str | os.PathLike, video: media.Media, format: ClipFormat) -> li
 def _from_sidecar(
     path: str | os.PathLike, pipeline: "Pipeline", expected: str | None, whole: bool
 ) -> Generated:
-    """Loads a sidecar. Raises `sidecar.Unusable` if it does not match the mp4 or the pipeline."""
+    """Loads a clip from its sidecar, with `expected`, the digest of the latents in the mp4.
+
+    Raises:
+        sidecar.Unusable: the sidecar does not match the mp4 or the pipeline, or the clip is a loop.
+    """
     arrays, format, provenance = sidecar.read(sidecar.sidecar_path(path), expected)
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
@@ -160,10 +164,8 @@ def _from_sidecar(
 
 
 def _cache(arrays: dict[str, np.ndarray], pipeline: "Pipeline", latents: np.ndarray) -> Any:
-    """Returns the decoder's cache from a sidecar, or None if this decoder's has other shapes or
-    dtypes.
-
-    Without it the cache is recomputed from the latents.
+    """Returns the decoder's cache from the arrays of a sidecar; None if the cache of this decoder
+    has other shapes or dtypes, so that it must be computed from the latents.
     """
     like = jax.eval_shape(
         decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None

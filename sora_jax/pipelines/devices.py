@@ -25,7 +25,7 @@ class Placed:
         model: the model.
         video_tokenizer: the video tokenizer.
         audio_tokenizer: the audio tokenizer.
-        mesh: the devices. Default None: where the modules already are.
+        mesh: the devices over which batches are spread. Default None: batches stay where they are.
     """
 
     model: Any
@@ -34,7 +34,7 @@ class Placed:
     mesh: Mesh | None = None
 
     def rows(self, clips: int) -> int:
-        """Returns the size of a batch of `clips` clips with padding: a multiple of the devices."""
+        """Returns the size of a batch of `clips` clips, padded to a multiple of the devices."""
         return clips if self.mesh is None else -(-clips // self.mesh.size) * self.mesh.size
 
     def spread(self, batch: Any) -> Any:
@@ -43,14 +43,16 @@ class Placed:
 
     @contextlib.contextmanager
     def traced(self) -> Iterator[None]:
-        """Context manager: traces the model for the devices (`parallel.mesh.traced_for`)."""
+        """Context manager in which the model is called, so that it is compiled for these devices
+        (`parallel.mesh.traced_for`).
+        """
         with contextlib.nullcontext() if self.mesh is None else traced_for(self.mesh):
             yield
 
     @contextlib.contextmanager
     def traced_without_kernels(self) -> Iterator[None]:
-        """Context manager: traces the tokenizers for the devices, on several without kernels
-        (`parallel.mesh.traced_without_kernels`).
+        """Context manager in which the tokenizers are called, so that they are compiled for these
+        devices, without fused kernels on several (`parallel.mesh.traced_without_kernels`).
         """
         with contextlib.nullcontext() if self.mesh is None else traced_without_kernels(self.mesh):
             yield
@@ -65,8 +67,8 @@ class Placement:
     def __call__(self, modules: tuple[Any, Any, Any], rows: int) -> Placed:
         """Returns the modules for a batch.
 
-        One clip stays on one device. So do all with a process of one device, and with a model that
-        is on several devices already.
+        The given modules themselves are returned, without a mesh, for a batch of one clip, in a
+        process of one device, and if the model is on several devices already.
 
         Args:
             modules: model, video tokenizer and audio tokenizer.
@@ -75,7 +77,7 @@ class Placement:
         leaves, devices = jax.tree.leaves(modules), jax.local_devices()
         if rows == 1 or len(devices) == 1 or any(map(_shared, leaves)):
             return Placed(*modules)
-        # The arrays are compared and not the modules, whose arrays may be replaced.
+        # The arrays are compared, not the modules: a module may have got new arrays.
         if self._made is None or not _same(self._made[0], leaves):
             self._made = None  # frees the former copies first
             mesh = MeshConfig(data=len(devices)).make(devices)

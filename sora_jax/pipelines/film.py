@@ -1,15 +1,16 @@
-"""A given video of any length, and the windows in which its audio is generated.
+"""Films: given videos of any length, and the windows in which their audio is generated.
 
 A film has F frames at the rate and in the size of the pipeline's format, whose clips have n frames.
-Window k holds the n frames from o_k on: o_k = k * `hop`, and the last window ends with the film.
-The video of a window is given in full, encoded as a clip of its own. Its first audio latents are
-those that the window before made, and the others are generated. The last audio latent of a window
-is dropped if the window's end cuts it: the next window makes it whole. So every audio latent of the
-film is made once. Decision 0029 compares this with windows apart.
+Window i holds the n frames from o_i on, with o_i = i * `hop`; the last window ends with the film.
+The video of a window is given in full, encoded as a clip of its own. The audio latents that it
+shares with the window before are given too, and the others are generated. The last audio latent of
+a window is dropped if the window's end cuts it, because the next window makes it whole. So every
+audio latent of the film is kept from one window. Decision 0029 (`docs/decisions`) compares this
+with windows that do not overlap.
 
-The clock of window k starts at o_k / fps seconds. `hop` is chosen so that this is a whole number of
+The clock of window i starts at o_i / fps seconds. `hop` is chosen so that this is a whole number of
 audio latents where possible. Otherwise the audio latents lie a fraction of a latent early or late
-on the window's clock, and their times say so.
+on the window's clock, and their times (`FilmWindow.times`) include that shift.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ import numpy as np
 from sora_jax.errors import UserError
 from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLE_RATE, SAMPLES_PER_LATENT, ClipFormat
 
-HOPS = (0.45, 0.67)  # range of the hop, in clips
+HOPS = (0.45, 0.67)  # range of the hop, as fractions of a clip's frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Film:
         frames: [F, H, W, 3], uint8 or floats in [0, 1], at the rate and in the size of the
             pipeline's format.
         seconds: duration. The last frame is on screen for at most 1 / fps.
-        path: the file that the film was read from, with whose picture the audio is written. Default
-            None: the clip is written with `frames`.
-        suffix: of the file to write. Default ".mp4".
+        path: the file from which the film was read. The clip is then written as a copy of its
+            picture with the new audio. Default None: the clip is written with `frames`.
+        suffix: suffix of the file that is written. Default ".mp4".
     """
 
     frames: np.ndarray
@@ -51,13 +52,13 @@ class Film:
 
 @dataclasses.dataclass(frozen=True)
 class FilmWindow:
-    """A window of a film.
+    """A window of a film. All indices count from the start of the film.
 
     Attributes:
-        start: the film's frame that is the window's first.
-        audio_start: the film's audio latent that is the window's first.
-        known: number of the film's audio latents made by earlier windows.
-        end: number of the film's audio latents made after this window.
+        start: index of the window's first frame.
+        audio_start: index of the window's first audio latent.
+        known: number of the film's audio latents that earlier windows have made.
+        end: number of the film's audio latents that are made once this window is done.
         times: midpoints of the latents in seconds on the window's clock, float64 {"video": [T],
             "audio": [N]}.
     """
@@ -97,10 +98,11 @@ def hop(format: ClipFormat) -> int:
 
 
 def film_windows(film: Film, format: ClipFormat) -> list[FilmWindow]:
-    """Returns the windows of a film, in order.
+    """Returns the windows of a film, in order; one for a film that is no longer than a clip.
 
     Raises:
-        UserError: clips of the format are too short to overlap by an audio latent.
+        UserError: the film needs several windows, and clips of the format have several shots, or
+            are too short to overlap by an audio latent.
     """
     rate = Fraction(AUDIO_LATENT_RATE) / format.fps
     total = -(-film.samples // SAMPLES_PER_LATENT)

@@ -7,7 +7,7 @@ from typing import Any
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
-RATE_SLACK = 0.02  # rates that differ by this share are the same, as in `media.fit_clip`
+RATE_SLACK = 0.02  # relative difference up to which rates count as equal, as in `media.fit_clip`
 
 
 def select(
@@ -21,15 +21,16 @@ def select(
     """Returns the first of `formats` with given sides, rate, duration and number of shots.
 
     Args:
-        formats: those that a model was trained on; the first is the default.
+        formats: those that a model was trained on, the default first.
         height: in pixels. Default 0: any.
         width: in pixels. Default 0: any.
         fps: frames per second. Default 0: any.
-        seconds: duration, to the nearest with whole latents. Default 0: any.
+        seconds: duration, rounded to the nearest with whole latents; selects among formats of one
+            shot. Default 0: any.
         shots: number of shots. Default 0: any.
 
     Raises:
-        UserError: no format has them, or a value cannot be; the message lists the formats.
+        UserError: no format has them (the message lists the formats), or a value is out of range.
     """
     for format in formats:
         if (seconds and format.shots) or shots not in (0, max(1, len(format.shots))):
@@ -45,20 +46,22 @@ def select(
 
 
 def same_rate(rate: float, fps: Fraction | int) -> bool:
-    """True if a file of `rate` frames per second is shown at `fps` without a change of its rate."""
+    """True if two frame rates differ by at most RATE_SLACK."""
     return bool(abs(rate - fps) <= RATE_SLACK * fps)
 
 
 def like(
     formats: Iterable[ClipFormat], sides: tuple[int, int], rate: float, asked: Mapping[str, Any]
 ) -> ClipFormat | None:
-    """Returns the one of `formats` with the sides and the rate of a clip, None if there is none.
+    """Returns the one of `formats` with the sides and the rate of a clip; None if there is none.
+
+    Of several, one of a single shot comes first, then the one with the nearest rate.
 
     Args:
         formats: those that a model was trained on, the preferred one first.
-        sides: height and width of the clip.
+        sides: (height, width) of the clip in pixels.
         rate: frames per second of the clip.
-        asked: arguments of `select`, which count instead of the clip's sides or rate.
+        asked: arguments of `select` by name, which replace the clip's sides or rate; {} for none.
     """
     asked = {name: value for name, value in asked.items() if value}
 

@@ -1,6 +1,7 @@
 """The generation pipeline: prompt -> latents -> frames and samples.
 
-Every generation goes through `Pipeline.generate`.
+Every generation goes through `Pipeline.generate_batch`. The start level of a latent is the noise
+level from which it is sampled: 0 for a given latent, 1 for one to be generated.
 
     text alone          every latent at start level 1
     first_frame         video latent 0 given
@@ -12,7 +13,7 @@ Every generation goes through `Pipeline.generate`.
     preceded, between   a clip extended backward, two clips joined, a clip closed to a loop
     and loop            (`bridges`)
 
-`synthesis` makes the clips. Other modules read files (`sidecar`, `sora_jax.media`).
+`synthesis` makes the clips. `given` and `continuation` read files.
 """
 
 import contextlib
@@ -78,10 +79,12 @@ class Pipeline:
             model: the `STDiT`.
             video_tokenizer, audio_tokenizer, text_tokenizer: those that the model was trained with.
             format: format of the clips. Default: nano.
-            fingerprints: those of the model and its tokenizers, for every clip's provenance.
-            config: the model's configuration, for every clip's provenance.
-            shift: the shift of noise levels in training. Default 1.
-            trained_on: `data` of the model's card.
+            fingerprints: {"model", "video_tokenizer", "audio_tokenizer"}, hashes of the weights for
+                every clip's provenance. Default: none.
+            config: the model's configuration, for every clip's provenance. Default: none.
+            shift: the shift of noise levels in training, the sampler's default. Default 1.
+            trained_on: the entry `data` of the metadata in the model's weights, which describes
+                its data sets. Default: none, unknown.
             formats: those that the model was trained on. Default: `format` alone.
         """
         self.formats = tuple(formats) or (format,)
@@ -104,7 +107,8 @@ class Pipeline:
         """Returns this pipeline in another format that its model was trained on.
 
         Args:
-            asked: height, width, fps, seconds or shots, as `formats.select` describes.
+            asked: height and width in pixels, fps, seconds, or shots (their number), as arguments
+                of `formats.select`. The first format of `formats` that has them all is taken.
         Raises:
             UserError: the model was not trained on such a format.
         """
@@ -116,7 +120,7 @@ class Pipeline:
         """Returns this pipeline in the format, of those that its model was trained on, with the
         sides and rate of a clip.
 
-        What `in_format` asked for stays. If no format fits, the format stays.
+        Settings that `in_format` asked for stay. If no format fits, the format stays.
 
         Args:
             clip: a generated clip, or the path of a file.
@@ -134,26 +138,27 @@ class Pipeline:
 
     def in_format_of_prompt(self, prompt: str) -> "Pipeline":
         """Returns this pipeline in the format, of those that its model was trained on, with the
-        shots of a storyboard.
+        shots of a prompt that is a storyboard.
 
         If no format fits, or the prompt is no storyboard, the format stays.
 
         Raises:
-            UserError: the prompt begins like the cards of a storyboard, and is none.
+            UserError: the prompt begins with "[" like a storyboard, but cannot be read as one.
         """
         other = copy.copy(self)
         other.format = storyboards.format_of_prompt(prompt, self.format, self.formats)
         return other
 
     def read_request(self, fields: Mapping[str, Any]) -> tuple[Request, tuple[str, ...]]:
-        """Returns the request of fields, of which given parts may be paths, and notes on how their
-        files were fitted to the format.
+        """Returns the request with these fields, and notes on how its files were fitted to the
+        format.
 
         Args:
-            fields: those of `Request`, as values or as `Request.to_dict` writes them.
+            fields: fields of `Request` by name, as values or as `Request.to_dict` writes them. A
+                given part may be the path of its file.
 
         Raises:
-            UserError: a file cannot be read, or a name is no field.
+            UserError: a file cannot be read, or a name is not a field of `Request`.
         """
         values, notes = read_fields(self, fields)
         return Request(**values), notes
@@ -181,14 +186,13 @@ class Pipeline:
         Args:
             prompt: describes the clip. None if another input is given instead.
             seed: seed of the noise; each seed gives another clip. Default 0.
-            steps: of the sampler. Default: 30.
+            steps: number of steps of the sampler. Default: 30.
             guidance: scale of the text guidance. Default: 2.
-            sampler: all settings of the sampler, in place of these two.
+            sampler: all settings of the sampler, in place of `steps` and `guidance`.
             progress: whether to draw the bar and print the clip's notes, on stderr. Default True.
-            given: further fields of `Request`: first_frame, given_video, given_audio, continued
-                with seconds, characters, negative_prompt, any_words. A path is read from its file
-                and fitted to the format. A clip is continued in its own format, if the model was
-                trained on it (`in_format_of`).
+            given: further fields of `Request`, such as first_frame, continued with seconds, or
+                characters. A path is read from its file and fitted to the format. A source sets the
+                format to its own, if the model was trained on it (`in_format_of`).
         Returns:
             The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
             was asked; `clip.notes` has remarks for the user.
@@ -229,8 +233,9 @@ class Pipeline:
         Args:
             request: what to generate.
             on_progress: called with (steps done, total steps) after every step of the sampler.
+                Default None.
         Raises:
-            UserError: the request cannot be met (see `check`), or the result is not finite.
+            UserError: the request is not valid (see `check`), or the result has NaN or infinity.
         """
         return self.generate_batch([request], on_progress)[0]
 
@@ -242,18 +247,19 @@ class Pipeline:
     ) -> list[Generated]:
         """Generates the clips of several requests that share one sampler setting.
 
-        Requests that continue no clip, and give no film, go through the network together, on all
-        devices of the process: each device holds the model and an equal share of the clips. One
-        clip uses one device. A clip depends on its own request and not on the others or the
-        devices, up to the order of floating-point sums: frames and samples agree with those of
-        `generate` to 1e-4.
+        Requests of one window (not `is_windowed`) go through the network together, on all devices
+        of the process: each device holds the model and an equal share of the clips. One clip uses
+        one device. A clip depends on its own request and not on the others or the devices, up to
+        the order of floating-point sums: frames and samples agree with those of `generate` to 1e-4.
 
         Args:
             requests: what to generate.
-            on_progress: as in `generate`.
+            on_progress: as in `generate`; the steps of all windows count. Default None.
             size: clips that go through the network together; fewer are padded, so that batches of
-                different lengths share one compiled program. Default 0: no padding but to a
-                multiple of the devices.
+                different lengths share one compiled program. Default 0: padding only to a multiple
+                of the number of devices.
+        Returns:
+            The clips, in the order of the requests.
         Raises:
             UserError: as in `generate`, or the sampler settings differ.
         """
@@ -288,13 +294,13 @@ class Pipeline:
         return maker_of(request, self.format) is not None
 
     def placed(self, clips: int) -> Placed:
-        """Returns the modules on the devices of a batch of `clips` clips."""
+        """Returns the model and its tokenizers on the devices for a batch of `clips` clips."""
         return self._placement((self.model, self.video_tokenizer, self.audio_tokenizer), clips)
 
     def check(self, request: Request) -> None:
-        """Raises UserError for a request that contradicts itself, asks for nothing, has no known
-        word in its prompt, has other shots than the format, names other characters than those that
-        it gives, or shows one without consent (`characters.gate`).
+        """Raises UserError for a request that contradicts itself, asks for nothing, has no word in
+        its prompt that the model learned, is a storyboard with other shots than the format, names
+        other characters than those given, or shows one without consent (`characters.gate`).
         """
         check_request(request, self.format)
         check_method(request.sampler.method, self.model.config)
@@ -316,7 +322,8 @@ class Pipeline:
         """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
         [T, h, w, C], "audio": [N, C]}.
 
-        A clip as long as the pipeline's format has its shots, and any other clip is one shot.
+        A clip with as many frames as the pipeline's format is divided into its shots; any other
+        clip is one shot.
 
         Raises:
             UserError: `clip` is not a clip, or has no audio or another number of frames.
@@ -342,10 +349,10 @@ class Pipeline:
         }
 
     def decode(self, latents: dict[str, np.ndarray]) -> Clip:
-        """Decodes latents {"video": [T, h, w, C], "audio": [N, C]} to a clip.
+        """Decodes latents {"video": [T, h, w, C], "audio": [N, C]} of any duration to a clip.
 
         Raises:
-            UserError: the arrays have other shapes.
+            UserError: an array has another number of axes or channels, or is empty.
         """
         expect(latents, Mapping, "latents", "give what encode returns")
         codec.check_latents(latents)

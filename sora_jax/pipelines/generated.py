@@ -25,13 +25,15 @@ class Generated(Clip):
     """A generated clip: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
 
     Attributes:
-        format: the clip's format; of a film, that of its windows.
+        format: the clip's format; of a film (a given video of any length) the format of the
+            windows in which its audio was made.
         latents: {"video": [T, h, w, C], "audio": [N, C]}; of a film, only audio.
-        cache: the video decoder's cache after the last latent, or None.
-        provenance: how the clip was made, as JSON values.
-        timings: seconds of each part of the work.
-        film: the given video that the audio was made for, if it is not an array of the
-            format's length. Its frames stay uint8. Default None.
+        cache: the video decoder's cache after the last latent, from which a continuation is
+            decoded. Default None: it is computed from the latents when needed.
+        provenance: how the clip was made, as JSON values (`Pipeline.provenance`).
+        timings: seconds of the parts of the work: {"encode", "sample", "decode"}, or some of them.
+        film: the given video for which the audio was made, unless it is an array of the format's
+            length. `frames` are then the film's; those of a video file stay uint8. Default None.
     """
 
     format: ClipFormat
@@ -51,7 +53,7 @@ class Generated(Clip):
 
     @property
     def suffix(self) -> str:
-        """The suffix of the file that `save` writes: ".mp4", or that of a film's own file."""
+        """The suffix of the file that `save` writes: ".mp4", or for a film `Film.suffix`."""
         return ".mp4" if self.film is None else self.film.suffix
 
     @functools.cached_property
@@ -61,7 +63,9 @@ class Generated(Clip):
 
     @functools.cached_property
     def verdict(self) -> dict[str, Any]:
-        """Whether the clip shows what its prompt asks, in the form of `record.judge`."""
+        """Whether the clip shows what its prompt asks: {"met": True, False or None, "facts": ...},
+        as `record.judge` returns it.
+        """
         return record.judge(self, self.reading)
 
     @property
@@ -77,7 +81,7 @@ class Generated(Clip):
         `suffix`; it has no out.latents.npz.
 
         Raises:
-            UserError: the files cannot be written, or the path ends in another suffix.
+            UserError: the files cannot be written, or the path does not end in `suffix`.
         """
         record.write(path, self)
         return files.user_path(path)

@@ -1,4 +1,4 @@
-"""Inputs besides the prompt, read from files: fields of a `Request`."""
+"""Reads the inputs of a `Request` other than the prompt from files."""
 
 import dataclasses
 import math
@@ -41,16 +41,16 @@ def read_given(
     """Reads fields of a `Request` from files and fits them to the pipeline's format.
 
     Args:
-        pipeline: its format is used.
-        paths: by name of the field. first_frame is an image; given_video a video, of which the
-            audio is ignored; given_audio a file with an audio track; each source a clip, and
-            between a pair of clips; characters are folders by name.
+        pipeline: the pipeline whose format and tokenizers are used.
+        paths: paths by name of the field. first_frame is an image; given_video a video, whose audio
+            is ignored; given_audio a file with an audio track; each source a clip, and `between` a
+            pair of clips; `characters` is {name: folder}.
 
     Returns:
-        The fields, with `files`, and notes on how they were fitted.
+        The values by field, with `paths` as the field `files`, and notes on how they were fitted.
 
     Raises:
-        UserError: a file cannot be read, or a video lasts more than 600 s.
+        UserError: a file cannot be read, or a video lasts more than LONGEST seconds.
     """
     fields, notes, format = {}, [], pipeline.format
 
@@ -84,14 +84,17 @@ def read_given(
 def read_fields(
     pipeline: "Pipeline", fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns fields of a `Request` with the files read of those that are paths, and notes on it.
+    """Returns the fields of a `Request`, with paths replaced by what their files hold, and notes on
+    how the files were fitted.
 
     Args:
-        pipeline: its format is used.
-        fields: by name. A sampler may be the fields of a `SamplerConfig`.
+        pipeline: the pipeline whose format and tokenizers are used.
+        fields: values or paths by name of the field. A sampler may be a dictionary of the fields of
+            `SamplerConfig`.
 
     Raises:
-        UserError: as in `read_given`, or a name is no field of a request.
+        UserError: a file cannot be read, a video is too long, or a name is not a field of
+            `Request`.
     """
     names = {field.name for field in dataclasses.fields(Request)} - {"files"}
     for name in fields.keys() - names:
@@ -115,7 +118,7 @@ def read_film(path: Path, format: ClipFormat) -> tuple[Film, list[str]]:
 
     Args:
         path: the file.
-        format: of the pipeline's clips.
+        format: the format of the pipeline's clips.
     Returns:
         The film, and notes on how it was read and on how its file will be written.
     Raises:

@@ -1,4 +1,6 @@
-"""Likeness: the references by which a pipeline shows a character, and the checks of a request."""
+"""Likenesses: the pictures and the voice by which a model shows a character. They are read, checked
+against a request and its model, and encoded.
+"""
 
 import dataclasses
 import json
@@ -40,10 +42,10 @@ class Likeness:
     Attributes:
         stills: four pictures of the head: front, turned to the left and to the right, eyes closed;
             [4, H, W, 3], uint8 or floats in [0, 1].
-        samples: 1.5 s of its voice, floats [S] in [-1, 1] at 16 kHz; longer ones are cut and
-            shorter ones end in silence. Default None: it has no voice.
-        character: who of the world's cast it shows; None (default) for anybody else, who needs a
-            record (`sora_jax.characters`).
+        samples: 1.5 s of its voice (VOICE_SECONDS), floats [S] in [-1, 1] at 16 kHz; longer ones
+            are cut and shorter ones end in silence. Default None: it has no voice.
+        character: the character of Playhouse's cast that is shown. Default None: somebody else, for
+            whom consent must be recorded (`sora_jax.characters`).
     """
 
     stills: np.ndarray
@@ -52,7 +54,7 @@ class Likeness:
 
     @classmethod
     def of(cls, references: References) -> "Likeness":
-        """Returns the likeness of references of Playhouse's cast."""
+        """Returns the likeness of a character of Playhouse's cast from its references."""
         return cls(references.stills, references.samples, references.character)
 
     @classmethod
@@ -60,8 +62,8 @@ class Likeness:
         """Reads the likeness in a folder: front.png, left.png, right.png, blink.png, and voice.wav
         if there is a voice.
 
-        character.json may name one of the world's cast, as `experiments.cast` writes it. It counts
-        if face and voice are that character's (`characters.gate.shows`).
+        character.json, as `experiments.cast` writes it, may name a character of Playhouse's cast.
+        It is ignored unless face and voice are that character's (`characters.gate.shows`).
 
         Args:
             folder: the folder.
@@ -105,13 +107,13 @@ class Likeness:
 
     @property
     def fingerprint(self) -> str:
-        """The first 12 hex digits of the sha256 of the arrays."""
+        """The first 12 hex digits of the sha256 of stills and samples."""
         return fingerprint(as_floats(self.stills, "stills"), self.samples)
 
 
 def _of_cast(folder: Path, samples: np.ndarray | None) -> Character | None:
-    """Returns the character of the world's cast that character.json in a folder names, if the
-    pictures and the voice are its own; else None.
+    """Returns the character of Playhouse's cast that character.json in a folder names, if
+    front.png and the voice `samples` are that character's; else None.
     """
     try:
         fields = json.loads((folder / "character.json").read_text(encoding="utf-8"))
@@ -127,13 +129,13 @@ def check_characters(request: "Request", slots: int, size: int) -> None:
 
     Args:
         request: the request.
-        slots: the largest number of characters that the model shows, `references` of its
-            configuration.
-        size: side of its stills in pixels.
+        slots: the largest number of characters that the model shows: `references` of its
+            configuration, 0 for a model that learned none.
+        size: side in pixels of the stills that the model reads.
 
     Raises:
-        UserError: the model knows no references, there are too many characters, or the prompt and
-            the characters name different ones; or a likeness has another shape.
+        UserError: the model learned no references, there are too many characters, the prompt and
+            the characters have different names, or stills or samples have another shape.
     """
     expect(request.characters, Mapping, "characters", 'give {"mika": Likeness(...)}')
     given, asked = list(request.characters), NAME.findall(request.prompt or "")
@@ -176,10 +178,12 @@ def check_characters(request: "Request", slots: int, size: int) -> None:
 
 
 def reference_latents(pipeline: "Pipeline", requests: Sequence["Request"]) -> dict[str, Any]:
-    """Returns the references of the characters of B requests, as `models.reference_encoder` reads
-    them; {} if no request has a character.
+    """Returns the encoded references of the characters of B requests, for
+    `models.reference_encoder`; {} if no request has a character.
 
-    Slots are in the order of `Request.characters`.
+    With R slots, one for each character in the order of `Request.characters`: "present" and
+    "heard", bool [B, R], True for a slot with a character and for one with a voice; "stills"
+    [B, R, 4, h, w, C] and "voices" [B, R, N, C], latents, zeros in empty slots.
     """
     if not any(request.characters for request in requests):
         return {}

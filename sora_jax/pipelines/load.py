@@ -32,7 +32,8 @@ def load_pipeline(
         video_tokenizer: path of its weights. Default: the shipped one.
         audio_tokenizer: path of its weights. Default: the shipped one.
         lora: path of low-rank updates of the model's weights (`sora_jax.lora`). Default: none.
-        text_encoder: folder of T5, for a model that was trained with it. Default: none.
+        text_encoder: folder of T5 (Raffel et al. 2019, arXiv:1910.10683), for a model that was
+            trained with it. Default: none.
 
     Raises:
         UserError: a file is missing or not from this project, the files do not match each other,
@@ -89,14 +90,15 @@ def load_pipeline(
 def text_tokenizer_of(
     weights: weights_lib.Weights, text_encoder: str | os.PathLike | None = None
 ) -> PromptEncoder:
-    """Returns what makes the tokens of prompts for a model.
+    """Returns the prompt encoder of a model: T5 (`T5Prompts`) if the model was trained with it,
+    else a `TextTokenizer`.
 
-    The known words are in the model's metadata. All other words are hashed into the rest of the
-    model's vocabulary, a number of ids.
+    A `TextTokenizer` gives each word that the model's metadata list an id of its own, and hashes
+    all other words into the remaining ids of the model's vocabulary.
 
     Args:
-        weights: of the model.
-        text_encoder: folder of T5, for a model that was trained with it.
+        weights: the model's weights.
+        text_encoder: folder of T5, for a model that was trained with it. Default: none.
 
     Raises:
         UserError: the model was trained with T5 and none, or another one, is given; or the reverse.

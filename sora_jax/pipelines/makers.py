@@ -1,4 +1,4 @@
-"""Which function makes the clip of a request, if it needs several windows and so no batch."""
+"""Chooses the function that makes the clip of a request window by window, outside a batch."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,9 +13,11 @@ class Maker(NamedTuple):
     """The functions for requests whose clips are made window by window.
 
     Attributes:
-        make: (pipeline, request, on_step) -> the clip.
-        windows: (request, format) -> the number of windows.
-        added: (request, format) -> video latents by which the clips grow; 0 for a film.
+        make: function of (pipeline, request, on_step) that returns the clip, and calls on_step
+            with (steps done, steps) after every step of the sampler.
+        windows: function of (request, format) that returns the number of runs of the sampler.
+        added: function of (request, format) that returns the number of video latents by which the
+            given clips grow; 0 for a film.
     """
 
     make: Callable[..., Generated]
@@ -24,7 +26,7 @@ class Maker(NamedTuple):
 
 
 def maker_of(request: Request, format: ClipFormat) -> Maker | None:
-    """Returns the functions for a request; None for one that is made in a batch."""
+    """Returns the functions for a request; None for one of a single window, made in a batch."""
     if request.continued is not None:
         return Maker(synthesis.extended, synthesis.window_count, synthesis.added_latents)
     for name, make in (("between", bridges.joined), ("preceded", bridges.preceded)):

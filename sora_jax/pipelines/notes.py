@@ -1,4 +1,4 @@
-"""Remarks on a request, and the checks of its words and of what was generated for it."""
+"""Remarks on a request for the user, and checks of its words and of the arrays generated for it."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ LONGEST_WORD = 64  # letters; a longer string, such as a key, is no misspelt wor
 
 
 def _learned_other_words(trained_on: Mapping[str, Any]) -> bool:
-    """True if a model learned words outside its vocabulary, as hashes: captions of a user's
-    videos.
+    """True if a model was trained on captions of a user's videos, whose words outside the
+    vocabulary it learned as hashes.
     """
     return bool(trained_on) and any("family" not in one for one in data_of({"data": trained_on}))
 
@@ -28,8 +28,13 @@ def check_words(
 ) -> None:
     """Raises UserError if a prompt has text, but no word that the model learned.
 
-    A prompt that holds a string longer than LONGEST_WORD passes, and all do with `any_words`, or
-    if the model's data are unknown or a user's videos.
+    A prompt with a string longer than LONGEST_WORD passes. So does any prompt if the request has
+    `any_words`, or if the model was trained on unknown data or on a user's videos.
+
+    Args:
+        request: the request.
+        text_tokenizer: the pipeline's prompt encoder, which knows the vocabulary.
+        trained_on: the entry `data` of the metadata in the model's weights; {} if unknown.
     """
     prompt = request.prompt
     if request.any_words or not trained_on or _learned_other_words(trained_on):
@@ -70,9 +75,9 @@ def request_notes(
     Args:
         request: the request.
         format: format of the pipeline's clips.
-        text_tokenizer: the pipeline's text tokenizer.
-        trained_on: `data` of the model's card.
-        added: video latents by which clips grow; 0 if they do not.
+        text_tokenizer: the pipeline's prompt encoder, which knows the vocabulary.
+        trained_on: the entry `data` of the metadata in the model's weights; {} if unknown.
+        added: number of video latents by which the request extends given clips; 0 for none.
     """
     notes = []
     if added:
@@ -101,7 +106,9 @@ def request_notes(
 def check_finite(
     request: Request, latents: dict[str, np.ndarray], frames: np.ndarray, samples: np.ndarray
 ) -> None:
-    """Raises UserError if a generated array has NaN or infinity."""
+    """Raises UserError if a generated array (of `latents` by modality, frames or samples) has NaN
+    or infinity.
+    """
     arrays = {
         **{f"{m} latents": latents[m] for m in ("video", "audio") if m in latents},
         "frames": frames,

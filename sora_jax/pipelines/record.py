@@ -1,11 +1,12 @@
 """Writes a generated clip: mp4, contact sheet, JSON report and latents.
 
-NAME.mp4           h264 and aac, with the provenance in its comment; of a given video file, that
-                   file with the audio made for it (`media.remux`), under its own suffix
+NAME.mp4           h264 and aac, with the provenance in its comment; for a given video file, a copy
+                   of its picture with the new audio (`media.remux`), with the suffix of the film
 NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
-NAME.json          provenance, timings, notes, the verdict and the oracles' readings
+NAME.json          provenance, timings, notes, the verdict (whether the clip shows what its prompt
+                   asks), and the readings of the oracles (programs that measure a clip)
 NAME.latents.npz   latents and decoder cache, from which the clip can be continued (`sidecar`);
-                   not of a film, which is encoded to be continued
+                   not for a given video of any length, which must be encoded to be continued
 """
 
 import contextlib
@@ -30,18 +31,25 @@ if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
 
 SUFFIXES = (*remux.SUFFIXES, ".png", ".json", ".latents.npz")
-PARTS = {"continued", "preceded", "between", "loop"}  # tasks whose prompts describe a part
-TITLE_BYTES = 100  # of a clip's name; a longer title is shortened
+PARTS = {"continued", "preceded", "between", "loop"}  # whose prompts describe a part of the clip
+TITLE_BYTES = 100  # largest size of the title in a clip's name; longer ones are shortened
 
 
 @contextlib.contextmanager
 def free_path(
     folder: Path, index: int, title: str, seed: int, suffix: str = ".mp4"
 ) -> Iterator[Path]:
-    """Claims a free path of a clip in `folder`, such as 000-first-words-seed0.mp4, and yields it.
+    """Context manager: claims a free path of a clip, such as 000-first-words-seed0.mp4.
 
-    A path is free if none of the files of a clip exists for it, with any SUFFIXES, and no other
+    A path is free if none of the files of a clip exists for it, with any of SUFFIXES, and no other
     process has claimed it. The claim, an empty hidden file, ends with the context.
+
+    Args:
+        folder: the folder of the clip.
+        index: number of the clip, the first part of its name.
+        title: text whose first six words are the second part.
+        seed: seed of the clip, the last part. A taken name gets -2, -3 and so on.
+        suffix: suffix of the path. Default ".mp4".
 
     Raises:
         UserError: ten thousand paths are taken, or the folder cannot be written.
@@ -75,9 +83,10 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
         reading: the oracles' reading of that clip.
 
     Returns:
-        The result of `oracles.verdict.Verdict.to_dict`. "met" is None, with a "reason", if it is
-        undecided. A clip of which the prompt describes only a part is never judged: {"met": None,
-        "reason": ...}.
+        {"met": True or False, "facts": one dictionary for each fact, "family": the kind of scenes
+        that could parse the prompt}, of `oracles.verdict.Verdict.to_dict`. If the oracles cannot
+        decide, {"met": None, "reason": text, ...}. So it is for a clip of which the prompt
+        describes only a part.
     """
     provenance = clip.provenance
     if PARTS & set(provenance.get("task", "").split(" and ")):
@@ -96,11 +105,12 @@ def write(
     """Writes a clip's files and returns the contents of its JSON report.
 
     Args:
-        path: path of the mp4, or of the file with `clip.suffix`; the other files share its name.
+        path: path of the video file, which ends in `clip.suffix`; the other files share its name.
         clip: a `generated.Generated`.
-        write_video: writes the mp4 from path, clip and provenance. Default: `mp4.write_mp4`.
+        write_video: function of (path, clip, provenance) that writes the mp4. It is not called for
+            a given video file, which is copied. Default: `mp4.write_mp4`.
     Raises:
-        UserError: the files cannot be written.
+        UserError: the path has another suffix, or the files cannot be written.
     """
     path = files.user_path(path)
     if path.suffix != clip.suffix:
@@ -143,7 +153,9 @@ def write(
 
 
 def facts_table(verdict: dict[str, Any]) -> str:
-    """Formats a verdict as text: one line per fact, with columns asked, seen and met."""
+    """Formats the result of `judge` as text: one line per fact, with columns asked, seen and
+    met.
+    """
     if verdict["met"] is None:
         return f"prompt not judged: {verdict['reason']}"
     rows = [

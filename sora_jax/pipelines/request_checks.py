@@ -17,16 +17,16 @@ from sora_jax.pipelines.film import Film, hop
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.request import SECONDS, SOURCES, STRENGTH, WHOLE, Request
 
-LONGEST = 600  # seconds: maximum of an extension by one request, and of a given video
-MOST_STEPS = 10_000  # of the sampler
+LONGEST = 600  # seconds, the most that one request adds to a clip, and that a given video lasts
+MOST_STEPS = 10_000  # largest number of steps of the sampler
 
 
 def check_request(request: Request, format: ClipFormat) -> None:
     """Validates a request against the pipeline's format.
 
     Raises:
-        UserError: the request contradicts itself or asks for nothing, or a value has another type
-            or another format than the pipeline's.
+        UserError: the request contradicts itself or asks for nothing, a value has another type or
+            is out of range, or an array or a clip does not have the pipeline's format.
     """
     _check_types(request)
     _check_sampler(request)
@@ -94,7 +94,7 @@ def _heard(request: Request) -> bool:
 
 
 def _check_settings(request: Request) -> None:
-    """Validates seconds, strength and edit_shot, each of which belongs to some sources."""
+    """Validates seconds, strength and edit_shot, each of which is used by some sources only."""
     grows = request.loop or any(
         getattr(request, name) is not None for name in set(SOURCES) - set(WHOLE)
     )

@@ -2,9 +2,9 @@
 
 `clip.mp4` is for viewing. `clip.latents.npz` holds its latents, the video decoder's cache
 after the last latent, its frames before h264 and its samples before aac. The sidecar is used
-if it belongs to the mp4 (both store the digest of the latents) and was made by the loaded
-tokenizers (by their fingerprints). Otherwise the mp4 is encoded, once, and the clip's notes
-say why.
+if it belongs to the mp4 (the digest of its latents is stored in the mp4 too) and was made by
+tokenizers with the fingerprints of the loaded ones. Otherwise the mp4 is encoded, and the clip's
+notes say why.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ VERSION = 1
 
 
 class Unusable(Exception):
-    """The reason why a sidecar does not provide its clip."""
+    """Raised if a sidecar cannot be used. Its text is the reason, for a note."""
 
 
 def sidecar_path(clip_path: str | os.PathLike) -> Path:
@@ -73,9 +73,11 @@ def read(
 
     Args:
         path: the .latents.npz file.
-        expected: the digest stored in its mp4.
+        expected: the digest of the latents that its mp4 stores; None if it stores none.
     Returns:
-        The arrays, the format of the clip, and its provenance.
+        The arrays ("latents_video" [T, h, w, C], "latents_audio" [N, C], "frames" uint8
+        [F, H, W, 3], "samples" float32 [S], and the leaves "cache_0", ... of the decoder's cache),
+        the format of the clip, and its provenance.
     Raises:
         Unusable: the sidecar is missing, damaged, of another version or of another clip.
     """

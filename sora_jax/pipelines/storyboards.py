@@ -1,4 +1,6 @@
-"""Prompts that are storyboards: they choose the format of a clip, and must fit it."""
+"""Prompts that are storyboards, which describe a clip shot by shot (a shot is a part between two
+cuts). Such a prompt chooses the format of the clip, and must fit it.
+"""
 
 from collections.abc import Sequence
 
@@ -12,7 +14,8 @@ def parse_storyboard(text: str) -> Storyboard:
     """Parses a storyboard.
 
     Raises:
-        UserError: the text is none. It says the shot, the column and what was expected there.
+        UserError: the text is no storyboard. The message says the shot, the column and what was
+            expected there.
     """
     try:
         return read(text)
@@ -24,7 +27,8 @@ def storyboard_of(prompt: str | None) -> Storyboard | None:
     """Returns the storyboard that a prompt is; None for any other prompt.
 
     Raises:
-        UserError: the prompt begins like the cards of a storyboard, with "[", and is none.
+        UserError: the prompt begins with "[", as a storyboard in the form of cards does, but cannot
+            be read.
     """
     try:
         return parse_storyboard(prompt or "")
@@ -37,10 +41,10 @@ def storyboard_of(prompt: str | None) -> Storyboard | None:
 def format_of_prompt(
     prompt: str | None, format: ClipFormat, formats: Sequence[ClipFormat]
 ) -> ClipFormat:
-    """Returns the first of `format` and `formats` that fits a storyboard, and otherwise `format`.
+    """Returns the first of `format` and `formats` that fits a storyboard; `format` if none fits.
 
     Args:
-        prompt: the prompt. One that is no storyboard fits `format`.
+        prompt: the prompt. For one that is no storyboard, `format` is returned.
         format: that of the pipeline.
         formats: those that its model was trained on.
 
@@ -56,13 +60,13 @@ def check_storyboard(prompt: str | None, format: ClipFormat, formats: Sequence[C
     """Validates a prompt that is a storyboard of several shots.
 
     Args:
-        prompt: the prompt. Any other prompt is valid.
+        prompt: the prompt. One that is no storyboard, or one of a single shot, is valid.
         format: that of the pipeline.
         formats: those that its model was trained on.
 
     Raises:
-        UserError: the model learned no shots, the pipeline's format has other shots, or as in
-            `storyboard_of`.
+        UserError: the model learned no clips of several shots, the pipeline's format has other
+            shots, or the prompt begins with "[" but cannot be read as a storyboard.
     """
     board = storyboard_of(prompt)
     if board is None or len(board.shots) == 1:
@@ -78,7 +82,7 @@ def check_storyboard(prompt: str | None, format: ClipFormat, formats: Sequence[C
 
 
 def _misfit(board: Storyboard, format: ClipFormat) -> UserError | None:
-    """Returns what is wrong with a format for a storyboard; None if nothing is."""
+    """Returns the error that says why a format does not fit a storyboard; None if it fits."""
     try:
         check_format(board, format)
     except UserError as error:

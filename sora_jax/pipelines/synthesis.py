@@ -4,9 +4,10 @@
     extended    a longer clip, window by window (`windows`), in latent space
     filmed      audio for a given video of any length, window by window (`pipelines.film`)
 
-A given part has start level 0 (`sora_jax.flow.conditioning`), and every other latent start level 1.
-Only the history of a continued clip, and that of a film's audio, is lightly noised; its latents
-stay unchanged. The requests are valid (`Pipeline.check`).
+A latent is sampled from its start level (`sora_jax.flow.conditioning`): 0 where it is given, 1
+where it is generated, `strength` in a remix. The history of a window, which is given from what the
+clip holds already, has HISTORY_LEVEL, but the clip keeps its own latents. The requests are valid
+(`Pipeline.check`).
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from sora_jax.progress import Laps
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
-HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
+HISTORY_LEVEL = 0.05  # start level of the history of a window; training draws it from [0, 0.1]
 
 OnStep = Callable[[int, int], object]  # called with (steps done, total steps)
 
@@ -42,12 +43,12 @@ OnStep = Callable[[int, int], object]  # called with (steps done, total steps)
 def fresh(
     pipeline: "Pipeline", requests: Sequence[Request], on_step: OnStep, size: int = 0
 ) -> list[Generated]:
-    """Generates the clips of requests that continue none and share one sampler setting.
+    """Generates the clips of requests of one window each that share one sampler setting.
 
     Args:
         pipeline: the pipeline.
         requests: the requests.
-        on_step: called after every step of the sampler.
+        on_step: called with (steps done, steps) after every step of the sampler.
         size: clips that go through the network together; fewer requests are padded. Default 0:
             as many as there are. Several devices pad to a multiple of their number.
     """
@@ -55,7 +56,7 @@ def fresh(
     start, given = _encode_given(pipeline, requests)
     clock.lap("encode")
     placed = pipeline.placed(max(size, len(requests)))
-    # Padding repeats the last clip, whose numbers are as sound as its own.
+    # Padding repeats the last request, so that padded rows stay finite.
     rows = placed.rows(max(size, len(requests)))
     padded = [*requests, *[requests[-1]] * (rows - len(requests))]
     start, given = jax.tree.map(lambda x: _padded(x, rows), (start, given))
@@ -86,7 +87,7 @@ def fresh(
 
 
 def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
-    """Generates the clip of a request that continues one."""
+    """Generates the clip of a request with `continued`: that clip and what follows it."""
     old, format, clock = history(request), pipeline.format, Laps()
     target, key = extended_latents(request, format), jax.random.key(request.seed)
 
@@ -118,7 +119,7 @@ def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generat
 
 
 def is_film(request: Request, format: ClipFormat) -> bool:
-    """True if a request gives a video in another form than an array of the format's length."""
+    """True if a request gives a `Film`, or an array of another length than the format's."""
     given = request.given_video
     return given is not None and (isinstance(given, Film) or len(given) != format.frames)
 
@@ -133,12 +134,12 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
             1 in each window.
 
     Returns:
-        The given frames (uint8 or floats of a `Film`; else float32) with the generated samples,
-        float32 [S] at 16 kHz. `latents` has only the audio.
+        The clip of the given frames (those of a `Film` unchanged; of an array as float32) with the
+        generated samples, float32 [S] at 16 kHz. `latents` has only the audio.
 
     Raises:
-        UserError: no video is given, the format's clips are too short to overlap, or the result is
-            not finite.
+        UserError: no video is given, the format's clips have several shots or are too short to
+            overlap, or the result has NaN or infinity.
     """
     format, clock, key = pipeline.format, Laps(), jax.random.key(request.seed)
     given = film_of(request, format)
@@ -156,7 +157,7 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
             "video": np.zeros((1, len(video)), np.float32),
             "audio": np.where(np.arange(len(history)) < known, HISTORY_LEVEL, 1.0)[None],
         }
-        # the first as for a clip, so a film of the format's length has the audio of an array
+        # The first key is that of `fresh`, so that a film of one window gets the same audio.
         keys = jax.random.fold_in(key, window.start) if window.start else key
         batch = {"video": video[None], "audio": history[None]}
         sampled = sample_latents(
@@ -186,7 +187,7 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
 
 
 def film_of(request: Request, format: ClipFormat) -> Film:
-    """Returns the film that a request gives."""
+    """Returns the film that a request gives. Raises UserError if it gives no video."""
     given = request.film(format)
     if given is None:
         raise UserError("the request gives no video; give given_video", field="given_video")
@@ -208,7 +209,7 @@ def added_latents(request: Request, format: ClipFormat) -> int:
 
 
 def extended_latents(request: Request, format: ClipFormat) -> int:
-    """Returns the number of video latents of a continuation."""
+    """Returns the number of video latents of a continuation, with those of the continued clip."""
     return len(history(request).latents["video"]) + added_latents(request, format)
 
 
@@ -221,7 +222,9 @@ def window_count(request: Request, format: ClipFormat) -> int:
 
 
 def sampler_of(pipeline: "Pipeline", request: Request) -> SamplerConfig:
-    """Returns the request's sampler with the model's output; its shift defaults to the model's."""
+    """Returns the request's sampler settings for this model: `output` is that of its network, and
+    `shift`, if None, is that of its training.
+    """
     shift = pipeline.shift if request.sampler.shift is None else request.sampler.shift
     return dataclasses.replace(request.sampler, shift=shift, output=pipeline.model.config.output)
 
@@ -232,8 +235,9 @@ def _encode_given(
     """Encodes the given parts of a batch.
 
     Returns:
-        Start levels {"video": [B, T], "audio": [B, N]}, 0 where a latent is given and 1 elsewhere,
-        and the given latents {"video": [B, T, h, w, C], "audio": [B, N, C]}, 0 elsewhere.
+        Start levels {"video": [B, T], "audio": [B, N]}: 0 where a latent is given, `strength` in a
+        remix, 1 elsewhere. And the given latents {"video": [B, T, h, w, C], "audio": [B, N, C]},
+        zeros where nothing is given.
     """
     shapes = _latent_shapes(pipeline.format)
     start = {m: np.ones((len(requests), shape[0]), np.float32) for m, shape in shapes.items()}
@@ -263,13 +267,14 @@ def _encode_given(
 def _with_shot(
     request: Request, format: ClipFormat, frames: np.ndarray, samples: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the frames and samples of the clip `edited` with its shot `edit_shot` from others.
+    """Returns the frames and samples of the clip `edited`, with its shot `edit_shot` replaced by
+    new ones. The new sound is cross-faded into the old.
 
     Args:
         request: a request that edits a clip.
         format: that of the clip.
-        frames: float32 [F, H, W, 3], read in that shot.
-        samples: float32 [S], read in that shot.
+        frames: the new frames, float32 [F, H, W, 3]; only those of the shot are used.
+        samples: the new samples, float32 [S]; only those of the shot are used.
     """
     (old,) = request.sources
     inside = format.frame_shots() == request.edit_shot - 1
@@ -307,22 +312,23 @@ def sample_latents(
     Args:
         pipeline: the pipeline.
         requests: B requests, for their prompts, characters and sampler.
-        keys: keys [B] of the noise.
+        keys: random keys [B] of the noise.
         start: start levels {"video": [B, T], "audio": [B, N]}.
-        given: latents like the result, read where the start level is below 1.
-        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
-        on_step: called after every step of the sampler.
+        given: latents with the shapes of the result, used where the start level is below 1.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, of several shots
+            with "video_shots" and "audio_shots" (`ClipFormat.latent_times`).
+        on_step: called with (steps done, steps) after every step of the sampler.
         placed: the modules on their devices. Default: on one.
 
     Returns:
-        {"video": [B, T, h, w, C], "audio": [B, N, C]}, float32.
+        The latents {"video": [B, T, h, w, C], "audio": [B, N, C]}, float32.
     """
     placed = placed or pipeline.placed(1)
     config = sampler_of(pipeline, requests[0])
     names = [list(request.characters) for request in requests]
     text = _text(pipeline, [request.prompt for request in requests], names)
     negative = _text(pipeline, [request.negative_prompt for request in requests], names)
-    # References stay under guidance by text, which has its own scale.
+    # The negative prompt has the references too: their guidance has a scale of its own.
     if references := reference_latents(pipeline, requests):
         text["references"] = negative["references"] = references
     # Without any text, text guidance has no effect: skip its pass.
@@ -358,7 +364,7 @@ def finished(
     cache: Any,
     clock: Laps,
 ) -> Generated:
-    """Returns the clip, with its notes and provenance.
+    """Returns a generated clip, with its notes and provenance.
 
     Args:
         pipeline: the pipeline that made it.
@@ -367,10 +373,10 @@ def finished(
         samples: float32 [S].
         latents: {"video": [T, h, w, C], "audio": [N, C]}.
         cache: the video decoder's cache after the last latent, or None.
-        clock: seconds of each part of the work.
+        clock: stopwatch whose laps become the clip's `timings`.
 
     Raises:
-        UserError: an array is not finite.
+        UserError: an array has NaN or infinity.
     """
     check_finite(request, latents, frames, samples)
     format = pipeline.format

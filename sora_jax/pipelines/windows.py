@@ -1,15 +1,16 @@
 """Extends a stream of latents by windows of the training length that overlap the existing latents.
 
-A stream holds J video latents. With 4 frames per latent, latent j > 0 spans frames 4j-3 .. 4j,
-and only latent 0 spans a single frame. The model was trained on clips of T latents that begin
-with such a latent, so a window has the shape of a training clip. Its slot i is latent o + i of
-the stream, with o = J - 1 - k. The last k latents are given in slots 1 .. k, and slots k+1 ..
-T-1 are generated. Slot 0 spans a single frame: if o = 0 it is the stream's own latent 0,
-otherwise it is generated and discarded. See `flow.conditioning`, `continuation`.
+A stream is the latents of a clip that grows: J video latents, and the audio latents of the same
+duration. With 4 frames per latent, latent j > 0 spans frames 4j-3 .. 4j, and only latent 0 spans a
+single frame. The model was trained on clips of T latents that begin with such a latent, so a window
+has the shape of a training clip. Slot i of a window is latent o + i of the stream, with
+o = J - 1 - k. The last k latents of the stream are given in slots 1 .. k, and slots k+1 .. T-1 are
+generated. Slot 0 spans a single frame: if o = 0 it is the stream's own latent 0, otherwise it is
+generated and discarded (the training task `continuation` of `flow.conditioning`).
 
 The window's clock starts at frame 4 o, at 4 o / fps seconds. k is chosen so that this is a
 whole number of audio latents where possible. Otherwise the audio latents lie a fraction of a
-latent early on the window's clock, and their times say so.
+latent early on the window's clock, and their times (`Window.times`) include that shift.
 """
 
 import dataclasses
@@ -28,11 +29,11 @@ SEAM = 320  # samples of the cross-fade from one soundtrack to another (20 ms)
 class Window:
     """A window of a stream: where it starts, which latents are given, and its clock."""
 
-    video_start: int  # o: stream latent at slot 0
-    audio_start: int  # stream index of its first audio latent
-    video_given: np.ndarray  # bool [T]
-    audio_given: np.ndarray  # bool [N]
-    times: dict[str, np.ndarray]  # midpoints in seconds on the window's clock
+    video_start: int  # o: index in the stream of the video latent at slot 0
+    audio_start: int  # index in the stream of the window's first audio latent
+    video_given: np.ndarray  # bool [T], True where the latent is given
+    audio_given: np.ndarray  # bool [N], the same
+    times: dict[str, np.ndarray]  # midpoints in seconds on the window's clock, as `latent_times`
 
 
 def stream_frames(latents: int, format: ClipFormat) -> int:
@@ -46,8 +47,8 @@ def stream_samples(latents: int, format: ClipFormat) -> int:
 
 
 def next_window(latents: int, format: ClipFormat) -> Window:
-    """Returns the window that extends a stream of `latents` >= 1 video latents and its whole audio
-    latents.
+    """Returns the window that extends a stream of `latents` >= 1 video latents, and of the audio
+    latents that lie wholly within their duration.
 
     Raises:
         UserError: the model's clips have fewer than 3 latents and cannot overlap.
@@ -98,11 +99,12 @@ def extend(
     """Extends a stream to `target` video latents and the audio latents of the same duration.
 
     Args:
-        latents: the stream, {"video": [J, ...], "audio": [M, C]}.
+        latents: the stream, {"video": [J, h, w, C], "audio": [M, C]}.
         format: format of the training clips.
         target: number of video latents of the result.
-        make: make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}.
-            `given` is zero where nothing is given.
+        make: function of (window, given) that returns the latents of one window, {"video":
+            [T, h, w, C], "audio": [N, C]}. `given` has the same form, with zeros where nothing is
+            given.
     Returns:
         The longer stream. Existing latents are returned bit for bit, except a last audio latent
         that the old end had cut.

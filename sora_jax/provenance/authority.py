@@ -1,4 +1,4 @@
-"""Authorities: who signs the files that leave, and with which secret they are marked.
+"""Authorities: who signs the published files, and with which secret they are marked.
 
 An authority is a folder:
 
@@ -7,9 +7,10 @@ An authority is a folder:
     anchors.pem    root certificates that `check` trusts
     mark.key       the secret of the invisible marks, at least 16 bytes
 
-`open_authority` makes a development authority where the folder does not exist. It is a root of its
-own with one signer, and its certificates say in their names that it is for development: nobody
-else trusts it. A real authority is a folder with the same files, its chain issued for C2PA.
+C2PA is the standard of signed manifests (`manifest`). `open_authority` makes a development
+authority where the folder does not exist: a root certificate of its own with one signer. Nobody
+else trusts it, and its certificates say in their names that they are for development. A real
+authority is a folder with the same files, and a chain that was issued for C2PA.
 """
 
 import contextlib
@@ -35,8 +36,8 @@ rsa = module("cryptography.hazmat.primitives.asymmetric.rsa")
 
 CHAIN, KEY, ANCHORS, MARK = NAMES = ("chain.pem", "signer.key", "anchors.pem", "mark.key")
 DEVELOPMENT = "sora_jax development authority"
-DAYS = 3650  # of the development certificates
-SHORTEST = 16  # bytes of mark.key
+DAYS = 3650  # validity of development certificates
+SHORTEST = 16  # least number of bytes in mark.key
 ELLIPTIC = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
@@ -49,8 +50,8 @@ class Authority:
         chain: certificates in PEM, the signer's first.
         key: the private key in PEM.
         anchors: trusted root certificates in PEM.
-        mark_key: the secret of the marks.
-        algorithm: of the signature, in C2PA's names, such as "es256".
+        mark_key: the secret of the invisible marks.
+        algorithm: C2PA's name of the signature algorithm, such as "es256".
     """
 
     name: str
@@ -67,9 +68,10 @@ class Authority:
 
 
 def open_authority(folder: str | os.PathLike) -> Authority:
-    """Returns the authority of a folder; makes a development authority if there is no such folder.
+    """Returns the authority of a folder; makes a development authority if there is no such folder,
+    or it is empty.
 
-    Processes that start at once agree on one: the folder appears whole.
+    The new folder appears whole, so processes that start at once read the same authority.
 
     Raises:
         UserError: the folder lacks a file, or one is not what its name says; or `cryptography` is
@@ -113,7 +115,9 @@ def _read(folder: Path) -> Authority:
 
 
 def _algorithm(private: Any, folder: Path) -> str:
-    """The name of the signature algorithm of a private key."""
+    """Returns C2PA's name of the signature algorithm of a private key. Raises UserError if there is
+    none.
+    """
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in ELLIPTIC:
         return ELLIPTIC[private.curve.name]
     if isinstance(private, ed25519.Ed25519PrivateKey):
@@ -124,7 +128,9 @@ def _algorithm(private: Any, folder: Path) -> str:
 
 
 def _make_development(folder: Path) -> None:
-    """Makes a root, a signer and a secret; leaves a folder that another process made meanwhile."""
+    """Makes the files of a development authority. A folder that another process made meanwhile is
+    kept.
+    """
     root_key, signer_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name, signer_name = _name("root"), _name("signer")
     root = (
@@ -137,7 +143,7 @@ def _make_development(folder: Path) -> None:
         _certificate(signer_name, root_name, signer_key, root_key)
         .add_extension(x509.BasicConstraints(False, None), True)
         .add_extension(_usage(certificates=False), True)
-        # C2PA asks for a purpose, and takes this one of signatures
+        # C2PA requires an extended key usage, and accepts this one for signatures.
         .add_extension(
             x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION]), False
         )
@@ -165,7 +171,7 @@ def _make_development(folder: Path) -> None:
 
 
 def _name(role: str) -> Any:
-    """The name of a development certificate."""
+    """Returns the name of a development certificate; `role` is "root" or "signer"."""
     oid = x509.oid.NameOID
     return x509.Name(
         [
@@ -176,7 +182,7 @@ def _name(role: str) -> Any:
 
 
 def _certificate(subject: Any, issuer: Any, key: Any, issuer_key: Any) -> Any:
-    """A certificate of DAYS that is not signed yet."""
+    """Returns a certificate builder, valid for DAYS days, to be signed with `issuer_key`."""
     now = datetime.datetime.now(datetime.UTC)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     return (
@@ -193,7 +199,7 @@ def _certificate(subject: Any, issuer: Any, key: Any, issuer_key: Any) -> Any:
 
 
 def _usage(certificates: bool) -> Any:
-    """Key usage: signing certificates, or signing files."""
+    """Returns the key usage extension: signing certificates if True, else signing files."""
     return x509.KeyUsage(
         digital_signature=not certificates,
         key_cert_sign=certificates,

@@ -1,4 +1,4 @@
-"""Checking: what a file says of itself, and which marks it carries."""
+"""Checks a file: what its signed manifest states, and which invisible marks it carries."""
 
 import dataclasses
 import os
@@ -13,8 +13,8 @@ from sora_jax.provenance.authority import Authority
 from sora_jax.provenance.code import Detection
 from sora_jax.provenance.manifest import Manifest, Parent
 
-LONGEST = 20.0  # seconds of a file in which marks are searched
-MOMENTS = 32  # frames of it that are read
+LONGEST = 20.0  # seconds from the start of a file in which marks are searched
+MOMENTS = 32  # frames that are read from these seconds, evenly spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Report:
     """What was found in a file.
 
     Attributes:
-        manifest: the C2PA manifest; None without one.
-        picture: the mark of its frames; None without one.
-        sound: the mark of its sound; None without one.
+        manifest: the C2PA manifest; None if the file has none.
+        picture: the invisible mark in its frames; None if none was found.
+        sound: the invisible mark in its audio; None if none was found.
     """
 
     manifest: Manifest | None
@@ -33,16 +33,18 @@ class Report:
 
     @property
     def payloads(self) -> set[int]:
-        """The different payloads of marks and manifest; more than one contradict each other."""
+        """The payloads (32-bit numbers) of marks and manifest. They contradict each other if there
+        is more than one.
+        """
         stated = self.manifest.payload if self.manifest else None
         found = {mark.payload for mark in (self.picture, self.sound) if mark}
         return found if stated is None else found | {stated}
 
     @property
     def status(self) -> int:
-        """0: whole, signed below the authority's anchors, and marks agree with the manifest. 1:
-        changed, signed by somebody else, contradictory, or a mark without a manifest. 2: neither
-        manifest nor mark.
+        """The exit status for a command: 0 if the file is unchanged, signed below one of the
+        authority's anchors, and its marks agree with the manifest; 1 if it was changed, is signed
+        by somebody else, is contradictory, or has a mark without a manifest; 2 if it has neither.
         """
         if self.manifest is None and not self.payloads:
             return 2
@@ -66,14 +68,16 @@ class Report:
 
 
 def check(path: str | os.PathLike, authority: Authority | None = None) -> Report:
-    """Returns the manifest and the marks of a file. Marks are searched in its first LONGEST.
+    """Returns the manifest and the marks of a file. Marks are searched in its first LONGEST
+    seconds.
 
     Args:
         path: the file: mp4, m4a, wav, png, webp or jpg.
-        authority: whose anchors are trusted, and whose marks are searched. Default None: no signer
-            is trusted, and no mark is searched.
+        authority: the authority whose anchors are trusted and whose marks are searched. Default
+            None: no signer is trusted, and no mark is searched.
     Raises:
-        UserError: the file is missing, of another type, or cannot be decoded.
+        UserError: the file is missing, of another type, or cannot be decoded. If it has a manifest
+            of this library, the last is a problem of the manifest instead.
     """
     found = manifest.read(path, authority.anchors if authority else "")
     try:
@@ -87,7 +91,7 @@ def check(path: str | os.PathLike, authority: Authority | None = None) -> Report
 
 
 def _marks(path: str | os.PathLike, key: bytes) -> tuple[Detection | None, Detection | None]:
-    """The marks of picture and sound."""
+    """Returns the marks of picture and sound under a key. Stills have none."""
     kind = manifest.media_type(path)
     if kind.startswith("image/"):
         return None, None

@@ -1,9 +1,9 @@
 r"""The payload code of an invisible mark, and the threshold of its detection.
 
-A mark is n chips: numbers x_i that a detector reads from a clip, one a place of the picture or of
-the spectrum. Marking pushes x_i towards the sign s_i c_i. The s_i are signs drawn from a secret
-key, and c is a codeword: 1 for the pilots, which find the place of the mark, and the coded bits of
-the payload for the other chips, each bit on many of them.
+A mark consists of n chips: numbers x_i that a detector reads from a clip, each at its place in the
+picture or in the spectrum. Marking moves x_i towards the sign s_i c_i. The s_i are signs drawn from
+a secret key. The c_i are the codeword: 1 for the pilots, by which the place of the mark is found,
+and the coded bits (-1 or 1) of the payload for the other chips, each bit on many of them.
 
 Code. A payload u of 32 bits becomes 128 bits by a tail-biting convolutional code of rate 1/4 and
 constraint length 9 (generators 463, 535, 733, 745 in octal, free distance 24):
@@ -39,8 +39,8 @@ RATE = 4  # coded bits for each bit
 MEMORY = 8  # bits that the encoder remembers
 CODED = BITS * RATE
 GENERATORS = (0o463, 0o535, 0o733, 0o745)
-FALSE_ALARM = 5e-7  # of one mark; a clip has two, so at most 1e-6 in all
-_WRAP = 24  # steps of the Viterbi algorithm before and after the circle
+FALSE_ALARM = 5e-7  # probability for one mark; a clip has two, so at most 1e-6 in all
+_WRAP = 24  # steps of the Viterbi algorithm before and after the circle of 32
 _TAPS = np.array([[g >> (MEMORY - d) & 1 for d in range(MEMORY + 1)] for g in GENERATORS])
 
 
@@ -50,9 +50,10 @@ class Detection:
 
     Attributes:
         payload: the 32 bits that the mark carries, from 0 to 2^32 - 1.
-        score: T of equation (2).
+        score: the statistic T of equation (2).
         threshold: t_h of equation (4), which `score` reaches.
-        place: where the mark lies: of a picture its scale and shift, of a sound its offset and cut.
+        place: where the mark lies, as text: scale and shift of a picture, offset and cut of a
+            sound.
     """
 
     payload: int
@@ -66,15 +67,15 @@ class Chips:
     """The keyed chips of a mark.
 
     Attributes:
-        signs: [n] s_i, -1 or 1.
-        bits: [n] the coded bit that chip i carries; -1 for a pilot.
+        signs: s_i, -1 or 1, [n].
+        bits: index of the coded bit that chip i carries, 0 to 127; -1 for a pilot, [n].
     """
 
     signs: np.ndarray
     bits: np.ndarray
 
     def codeword(self, payload: int) -> np.ndarray:
-        """Returns s_i c_i of a payload, [n]."""
+        """Returns the signs s_i c_i with which a payload is marked, [n]."""
         return self.signs * np.append(encode(payload), 1.0)[self.bits]
 
     def pilots(self) -> np.ndarray:
@@ -82,7 +83,7 @@ class Chips:
         return np.where(self.bits < 0, self.signs, 0.0)
 
     def best(self, x: np.ndarray) -> tuple[int, float]:
-        """Returns the decoded payload of chips x [n], and its statistic T (2)."""
+        """Returns the payload decoded from chips x [n], and its statistic T, equation (2)."""
         carried = self.bits >= 0
         soft = np.bincount(self.bits[carried], (self.signs * x)[carried], CODED)
         payload = decode(soft)
@@ -90,12 +91,13 @@ class Chips:
 
 
 def chips(key: bytes, mark: str, count: int) -> Chips:
-    """Returns the chips of a mark, each coded bit on equally many.
+    """Returns the keyed chips of a mark. Every coded bit is on the same number of chips.
 
     Args:
         key: the secret.
-        mark: name of the mark, so that the picture and the sound have chips of their own.
-        count: number of chips; those beyond a multiple of 128 are pilots, at least a fifth.
+        mark: name of the mark, "picture" or "sound", so that each has chips of its own.
+        count: number n of chips. The largest multiple of CODED within four fifths of them carry
+            coded bits; the others are pilots.
     """
     seed = int.from_bytes(hashlib.sha256(mark.encode() + b"\0" + key).digest(), "little")
     rng = np.random.Generator(np.random.Philox(seed % 2**128))
@@ -106,14 +108,16 @@ def chips(key: bytes, mark: str, count: int) -> Chips:
 
 
 def encode(payload: int) -> np.ndarray:
-    """Returns the coded bits of a payload (1), -1 or 1, [CODED]."""
+    """Returns the coded bits of a payload by equation (1), as -1 for 0 and 1 for 1, [CODED]."""
     u = np.array([payload >> t & 1 for t in range(BITS)])
     past = np.stack([np.roll(u, d) for d in range(MEMORY + 1)])  # u_{t - d}
     return 2.0 * ((_TAPS @ past) % 2).T.ravel() - 1.0
 
 
 def decode(soft: np.ndarray) -> int:
-    """Returns the payload whose codeword agrees best with soft values [CODED], positive for 1."""
+    """Returns the payload whose coded bits agree best with soft values [CODED], positive where the
+    bit is likely 1.
+    """
     previous, outputs = _trellis()
     steps = np.arange(-_WRAP, BITS + _WRAP)
     gains = np.einsum("spr,tr->tsp", outputs, soft.reshape(BITS, RATE)[steps % BITS])
@@ -133,8 +137,9 @@ def decode(soft: np.ndarray) -> int:
 
 @functools.lru_cache
 def _trellis() -> tuple[np.ndarray, np.ndarray]:
-    """The two states before each state, [states, 2], and the coded bits of the step from there,
-    [states, 2, RATE], -1 or 1. The newest of a state's bits is the highest.
+    """Returns the two predecessors of each encoder state, [states, 2], and the coded bits of the
+    step from each of them, -1 or 1, [states, 2, RATE]. A state is the last MEMORY bits of the
+    payload; the newest is the highest bit.
     """
     states = np.arange(2**MEMORY)
     previous = (2 * states[:, None] + np.arange(2)) % 2**MEMORY
@@ -144,11 +149,15 @@ def _trellis() -> tuple[np.ndarray, np.ndarray]:
 
 
 def score(x: np.ndarray, codeword: np.ndarray) -> float:
-    """Returns T (2) of chips x [n] for s_i c_i [n]; 0 if all chips are 0."""
+    """Returns the statistic T, equation (2), of chips x [n] and signs s_i c_i [n] (`codeword`); 0
+    if all chips are 0.
+    """
     norm = float(np.sqrt((x**2).sum()))
     return float((x * codeword).sum() / norm) if norm > 0 else 0.0
 
 
 def threshold(share: float, false_alarm: float = FALSE_ALARM) -> float:
-    """Returns t_h (4) of a hypothesis with the given share of the false alarms."""
+    """Returns the threshold t_h, equation (4), of a hypothesis that has the share w_h of the
+    allowed false alarms, of probability p = `false_alarm` (default FALSE_ALARM).
+    """
     return float(np.sqrt(2.0 * np.log(2.0**BITS / (false_alarm * share))))

@@ -1,18 +1,18 @@
 """C2PA manifests: signed statements inside a file on who made it, how, and from what.
 
 `sign` writes a manifest into a file, `read` reads and checks one, both without a network. A
-manifest of ours holds
+manifest of this library holds
 
     c2pa.actions        created by a model; or opened (the parent) and edited
-    ingredients         the parents, each with its own manifest if it has one
+    ingredients         the parents (files it was made from), each with its manifest if it has one
     c2pa.soft-binding   the payload of the invisible mark, by which a file that lost its manifest
                         is found again
-    org.sora-jax.job    the job that made it
-    org.sora-jax.consent   the characters shown, each with the grant that allows it
+    org.sora-jax.job    the job (a generation in the studio) that made it
+    org.sora-jax.consent   the characters shown, each with the grant of its owner that allows it
 
-Every byte of picture and sound is signed. Not signed, as C2PA has it, are of an mp4 the boxes
-`ftyp`, `free` and `skip`, and of all files the padding of the signature and the header of the
-manifest's own box; none of them is shown or stated.
+Every byte of picture and sound is signed. C2PA leaves a few parts unsigned: the boxes `ftyp`,
+`free` and `skip` of an mp4, and in all files the padding of the signature and the header of the
+manifest's own box. None of them changes what is shown or stated.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ class Statement:
         parents: paths of the files that it was made from, the main one first. Default none.
         consent: one mapping for each character shown, such as {"character": "@mika", "grant":
             "g_12"}. Default none.
-        payload: of the invisible mark; None (default) for a file without one.
-        details: other JSON values of the job, such as prompt and model.
+        payload: 32-bit number in the invisible mark; None (default) for a file without one.
+        details: other JSON values of the job, such as prompt and model. Default none.
     """
 
     job: str = ""
@@ -76,8 +76,8 @@ class Parent:
     Attributes:
         title: its file name.
         relation: "parentOf" for the main parent, else "componentOf".
-        job: the job that made it; "" if it had no manifest of ours.
-        parents: its own parents.
+        job: the job that made it; "" if it had no manifest of this library.
+        parents: its own parents, as far as its manifest states them.
     """
 
     title: str
@@ -95,9 +95,10 @@ class Manifest:
             "valid": whole, by a signer that the authority does not know; "invalid": the file or
             the manifest was changed after signing.
         signer: organisation and name of the signing certificate.
-        job, action, consent, payload, details: as in `Statement`.
-        parents: the tree of parents.
-        problems: codes of C2PA for what is wrong, such as "assertion.bmffHash.mismatch".
+        job, action, consent, payload, details: as in `Statement`. Default: not stated.
+        parents: the files from which it was made, each with its own parents. Default: none.
+        problems: C2PA's codes of what is wrong, such as "assertion.bmffHash.mismatch", or other
+            texts. Default: none.
     """
 
     state: str
@@ -112,10 +113,10 @@ class Manifest:
 
 
 def media_type(path: str | os.PathLike) -> str:
-    """Returns the type of a file by its suffix, such as "video/mp4".
+    """Returns the media type (MIME) of a file by its suffix, such as "video/mp4".
 
     Raises:
-        UserError: manifests of such files are not supported.
+        UserError: files with this suffix are not supported.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in TYPES:
@@ -135,7 +136,7 @@ def sign(
         source: the file to sign; its bytes must be of the type that the suffix of `target` says.
         target: the file to write. It may be `source`.
         statement: what the manifest says.
-        authority: who signs.
+        authority: the authority that signs.
     Raises:
         UserError: the type is not supported, a parent cannot be read, the statement contradicts
             itself, the signer is refused by C2PA, or `c2pa-python` is missing.
@@ -170,7 +171,8 @@ def sign(
 
 
 def read(path: str | os.PathLike, anchors: str = "") -> Manifest | None:
-    """Returns the manifest of a file, checked; None if it has none.
+    """Returns the manifest of a file, after verifying its signature; None if it has none. A damaged
+    manifest has the state "invalid".
 
     Args:
         path: the file.
@@ -204,7 +206,10 @@ def _check_installed() -> None:
 
 
 def _settings(anchors: str) -> Any:
-    """A context of checks. `c2pa.load_settings` has no effect on Reader and Builder."""
+    """Returns a context of c2pa that trusts the root certificates `anchors`, in PEM.
+
+    It is passed to Reader and Builder, on which `c2pa.load_settings` has no effect.
+    """
     trust = {"trust": {"trust_anchors": anchors}} if anchors else {}
     return c2pa.Context(
         settings=c2pa.Settings.from_dict({**trust, "verify": {"verify_trust": True}})
@@ -225,7 +230,7 @@ def _ingredient(path: Path, number: int) -> dict[str, str]:
 
 
 def _definition(title: str, statement: Statement) -> dict[str, Any]:
-    """The manifest of a statement, in the JSON of c2pa-python."""
+    """Returns the manifest of a statement, in the JSON of c2pa-python. `title` is the file name."""
     actions = [{"action": "c2pa.created", "digitalSourceType": GENERATED}]
     if statement.parents:
         opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent0"]}}
@@ -251,7 +256,9 @@ def _definition(title: str, statement: Statement) -> dict[str, Any]:
 
 
 def _manifest(store: dict[str, Any], state: str | None) -> Manifest:
-    """The active manifest of what c2pa's Reader returns."""
+    """Returns the active manifest of `store`, the JSON of c2pa's Reader, whose validation state is
+    `state`.
+    """
     active = store["manifests"][store["active_manifest"]]
     stated = _assertions(active)
     signature = active.get("signature_info", {})
@@ -272,13 +279,13 @@ def _manifest(store: dict[str, Any], state: str | None) -> Manifest:
 
 
 def _assertions(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The assertions by label; those of other programs may hold anything."""
+    """Returns the assertions of a manifest by label, those that are dictionaries."""
     entries = manifest.get("assertions", ())
     return {e["label"]: e["data"] for e in entries if isinstance(e.get("data"), dict)}
 
 
 def _payload(binding: dict[str, Any]) -> int | None:
-    """The payload of a soft binding; None if it is of another program."""
+    """Returns the payload of a soft binding; None for one of another program."""
     if binding.get("alg") != MARK:
         return None
     try:

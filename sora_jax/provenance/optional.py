@@ -1,4 +1,6 @@
-"""Packages of the extra `studio`, which the rest of the library does without."""
+"""Imports packages of the optional dependency group `studio`, which the rest of the library does
+without.
+"""
 
 import importlib
 from typing import Any

@@ -1,35 +1,37 @@
 r"""The invisible mark of a picture: a keyed pattern in the DCT of 8 x 8 blocks, the same in all
 frames.
 
-Let Y [H, W] be the luma (0 to 255) of a clip, averaged over its frames, and B_uv the orthonormal
-8 x 8 DCT. At any pixel p the coefficient (u, v) is
+Let Y [H, W] be the luma (0 to 255) of a clip, averaged over its frames, and B_uv the basis of the
+orthonormal 8 x 8 DCT. At any pixel p the coefficient (u, v) is
 
     (1)  C_uv(p) = sum_{a,b} B_uv(a, b) Y(p + (a, b))
 
-The mark repeats with a period of 64 pixels. A tile has 8 x 8 blocks and 13 coefficients a block
-(u, v <= 3, u + v >= 2), so n = 832 chips (`code`). Chip (u, v, i, j) of a picture that was shifted
-by h is the sum over all tiles of
+The mark repeats in tiles of 64 x 64 pixels. A tile has 8 x 8 blocks, and 13 coefficients a block
+(u, v <= 3, u + v >= 2), so n = 832 chips (`code` defines chips, pilots, s_i and c_i). Chip
+(u, v, i, j) is coefficient (u, v) of block (i, j). In a picture that was shifted by h pixels it is
 
     (2)  x = sum_tiles phi(C_uv(64 tile + 8 (i, j) + h)),
          phi(c) = clip(c, -1, 1) / (1 + (c / 8)^2)
 
-phi limits what one edge adds, and forgets strong texture, which the mark cannot turn. A crop is a
-shift of the tiles, so `detect` evaluates the pilots at all 64 x 64 shifts by FFT; a scaled picture
-is resized back by each factor of SCALES. The likeliest shifts are decoded. Half of the false
-alarms belong to the picture that is neither scaled nor shifted, half to all others evenly.
+phi limits the contribution of a single edge, and discounts strong texture, whose signs the mark
+cannot change. A crop shifts the tiles, so `detect` evaluates the pilots at all 64 x 64 shifts by
+FFT. A scaled picture is resized back by each factor of SCALES. The likeliest shifts are decoded.
+Half of the allowed false alarms belong to the hypothesis that the picture is neither scaled nor
+shifted; the other hypotheses share the other half evenly.
 
-Embedding. Chips are pushed where it is cheap. With v = s_i c_i C the agreement of a coefficient and
-m the margin it should have, lifting it costs the energy
+Embedding. Coefficients are changed where little energy is needed. Let r = s_i c_i C be the
+agreement of a coefficient with its chip, and m the margin that r should have. Lifting r to m costs
 
-    (3)  e = max(m - v, 0)^2
+    (3)  e = max(m - r, 0)^2
 
 Coefficients are lifted in order of e until the energy of the whole mark is that of the PSNR asked.
-A luma change of 1 needs the smallest change of RGB along the weights w of luma,
+The smallest change of RGB that changes luma by 1 is along the weights w of luma,
 
     (4)  delta RGB = w / (w . w),  w = (0.299, 0.587, 0.114)
 
-The margins start at MARGIN. `embed` takes a `rehearse`, such as encoding as h264: the margins of
-lifted coefficients that it loses rise, the others fall, and the best of ROUNDS attempts is kept.
+The margins start at MARGIN. `embed` can be given a function `rehearse`, such as encoding as h264.
+Where it loses a lifted coefficient the margin rises, where r stays high it falls, and the best of
+up to ROUNDS attempts is kept.
 """
 
 import itertools
@@ -49,12 +51,14 @@ COEFFICIENTS = tuple((u, v) for u in range(4) for v in range(4) if u + v >= 2)
 CHIPS = len(COEFFICIENTS) * (TILE // BLOCK) ** 2
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PSNR = 45.2  # dB, of the marked frames; rounding to 8 bits takes up to 0.2
-MARGIN, KEPT, RAISE, LOWER = 3.0, 1.5, 1.0, 0.25  # of a coefficient, in units of luma
+# Of a coefficient, in units of luma: the first margin, the r below which it counts as lost, and by
+# how much margins rise and fall.
+MARGIN, KEPT, RAISE, LOWER = 3.0, 1.5, 1.0, 0.25
 ROUNDS, ENOUGH = 8, 24.0  # attempts, and the score T that ends them
-LIMIT, TEXTURE = 1.0, 8.0  # constants of phi
-SCALES = (1.0, 0.5, 2.0, 2 / 3, 1.5, 0.75, 4 / 3, 0.9, 10 / 9)  # of the marked picture, tried
+LIMIT, TEXTURE = 1.0, 8.0  # constants of phi in equation (2)
+SCALES = (1.0, 0.5, 2.0, 2 / 3, 1.5, 0.75, 4 / 3, 0.9, 10 / 9)  # factors that `detect` tries
 CANDIDATES = 6  # shifts that are decoded at each scale
-SMALLEST = 32  # pixels of the shorter side
+SMALLEST = 32  # pixels, the least shorter side of a picture that gets a mark
 Rehearsal = Callable[[np.ndarray], np.ndarray]
 
 
@@ -71,9 +75,9 @@ def embed(
         frames: [F, H, W, 3], uint8 or float in [0, 1].
         payload: 0 to 2^32 - 1.
         key: the secret that `detect` needs.
-        rehearse: function of uint8 frames that returns them as they will be read back, for example
-            through h264. The mark is fitted to survive it. Default: None, one attempt.
-        psnr: of the marked frames against `frames`, in dB.
+        rehearse: function of uint8 frames [F, H, W, 3] that returns them as they will be read back,
+            for example through h264. The mark is fitted to survive it. Default: None, one attempt.
+        psnr: PSNR of the marked frames against `frames`, in dB. Default: PSNR, 45.2.
     Raises:
         UserError: a side is below SMALLEST pixels, or the payload has more than 32 bits.
     """
@@ -116,7 +120,7 @@ def detect(frames: np.ndarray, key: bytes, scales: tuple[float, ...] = SCALES) -
     Args:
         frames: [F, H, W, 3], uint8 or float in [0, 1]. They may be cropped, scaled and encoded.
         key: the secret given to `embed`.
-        scales: factors by which the marked picture may have been scaled.
+        scales: factors by which the marked picture may have been scaled. Default: SCALES.
     """
     return found(folds(frames, scales), code.chips(key, "picture", CHIPS), len(scales))
 
@@ -124,10 +128,11 @@ def detect(frames: np.ndarray, key: bytes, scales: tuple[float, ...] = SCALES) -
 def folds(
     frames: np.ndarray, scales: tuple[float, ...] = SCALES
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields (scale, x) of each scale, x [13, 64, 64] the sum of (2) over tiles at each shift.
+    """Yields (scale, x) for each scale: x [13, 64, 64] is the sum over tiles of equation (2), for
+    each coefficient and each pixel of a tile.
 
-    They do not depend on a key. Scales at which the marked picture would be too small for a mark
-    are left out.
+    It does not depend on a key. Scales at which the marked picture would have had a side below
+    SMALLEST pixels are left out.
     """
     luma = (255.0 * as_floats(frames, "frames")).mean(0) @ LUMA
     for scale in scales:
@@ -147,13 +152,16 @@ def found(
     count: int = len(SCALES),
     false_alarm: float = code.FALSE_ALARM,
 ) -> Detection | None:
-    """Returns the mark in what `folds` returned, or None.
+    """Returns the mark in the folded coefficients of a clip, or None if there is none under this
+    key.
 
     Args:
-        folded: (scale, x) of each scale.
+        folded: (scale, x) of each scale, the result of `folds`.
         keyed: the chips of the key.
-        count: number of scales at most. Default: that of SCALES.
-        false_alarm: probability of a detection in a clip without this mark.
+        count: largest number of scales, among which the false alarms are divided. Default: that of
+            SCALES.
+        false_alarm: bound on the probability of a detection in a clip without this mark. Default:
+            5e-7.
     """
     first = code.threshold(0.5, false_alarm)
     limit = code.threshold(0.5 / (count * TILE**2), false_alarm)
@@ -181,25 +189,27 @@ def _check_sides(height: int, width: int) -> None:
 
 
 def _cosines(u: int) -> np.ndarray:
-    """One side of B_uv, [8]."""
+    """Returns the one-dimensional DCT basis of frequency u, [8]; B_uv is an outer product."""
     scale = np.sqrt((1.0 if u == 0 else 2.0) / BLOCK)
     return scale * np.cos(np.pi * (np.arange(BLOCK) + 0.5) * u / BLOCK)
 
 
 def _bases() -> np.ndarray:
-    """B_uv of COEFFICIENTS, [13, 8, 8]."""
+    """Returns B_uv of COEFFICIENTS, [13, 8, 8]."""
     return np.stack([np.outer(_cosines(u), _cosines(v)) for u, v in COEFFICIENTS])
 
 
 def _tiled(codeword: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """s_i c_i of every block of a picture, [13, rows, columns]."""
+    """Returns s_i c_i of every block of a picture of rows x columns blocks, [13, rows, columns]."""
     side = TILE // BLOCK
     tile = codeword.reshape(-1, side, side)
     return tile[:, np.arange(rows)[:, None] % side, np.arange(columns) % side]
 
 
 def _blocks(luma: np.ndarray) -> np.ndarray:
-    """C_uv of the blocks of a picture, [13, rows, columns]; the pixels beyond are left out."""
+    """Returns C_uv of the blocks of a luma picture, [13, rows, columns]; pixels that fill no block
+    are left out.
+    """
     rows, columns = (side // BLOCK for side in luma.shape)
     cut = luma[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
     return np.einsum("iajb,mab->mij", cut, _bases(), optimize=True)
@@ -210,7 +220,14 @@ def _phi(c: np.ndarray) -> np.ndarray:
 
 
 def _lifts(host: np.ndarray, margins: np.ndarray, energy: float) -> np.ndarray:
-    """What is added to each agreement v: the cheapest by (3), with `energy` in all."""
+    """Returns what is added to each agreement r, [13, rows, columns]: the lifts that cost least by
+    equation (3), up to `energy` in all.
+
+    Args:
+        host: the agreements r, [13, rows, columns].
+        margins: the margins m, [13, rows, columns].
+        energy: sum of squares of all lifts.
+    """
     lifts = np.maximum(margins - host, 0.0)
     order = np.argsort(lifts, axis=None)
     paid = np.cumsum(lifts.flat[order] ** 2)
@@ -219,7 +236,9 @@ def _lifts(host: np.ndarray, margins: np.ndarray, energy: float) -> np.ndarray:
 
 
 def _added(values: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Frames (0 to 255) with coefficients changed by [13, rows, columns], uint8."""
+    """Returns frames (`values`, 0 to 255) whose coefficients have a change [13, rows, columns]
+    added, uint8 [F, H, W, 3].
+    """
     _, rows, columns = change.shape
     luma = np.einsum("mij,mab->iajb", change, _bases(), optimize=True)
     luma = luma.reshape(rows * BLOCK, columns * BLOCK, 1) * LUMA / (LUMA @ LUMA)
@@ -229,7 +248,7 @@ def _added(values: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def _folded(x: np.ndarray) -> np.ndarray:
-    """Sums of [13, rows, columns] over tiles, [13, 8, 8]."""
+    """Returns the sums over tiles of values of blocks [13, rows, columns], [13, 8, 8]."""
     side = TILE // BLOCK
     padded = np.pad(x, ((0, 0), (0, -x.shape[1] % side), (0, -x.shape[2] % side)))
     tiles = padded.reshape(len(x), -1, side, padded.shape[2] // side, side)
@@ -237,7 +256,7 @@ def _folded(x: np.ndarray) -> np.ndarray:
 
 
 def _fold(luma: np.ndarray) -> np.ndarray:
-    """phi(C_uv) at every pixel, summed over tiles, [13, 64, 64]."""
+    """Returns phi(C_uv) at every pixel of a luma picture, summed over tiles, [13, 64, 64]."""
     down = {}
     for u in sorted({u for u, _ in COEFFICIENTS}):
         down[u] = ndimage.correlate1d(luma, _cosines(u), axis=0, origin=-BLOCK // 2)
@@ -253,7 +272,7 @@ def _fold(luma: np.ndarray) -> np.ndarray:
 
 
 def _pilot_scores(x: np.ndarray, keyed: Chips) -> np.ndarray:
-    """The pilots' share of T at each shift, [64, 64]."""
+    """Returns the part of the statistic T that the pilots contribute at each shift, [64, 64]."""
     side = TILE // BLOCK
     sparse = np.zeros(x.shape)
     sparse[:, ::BLOCK, ::BLOCK] = keyed.pilots().reshape(-1, side, side)
@@ -264,5 +283,5 @@ def _pilot_scores(x: np.ndarray, keyed: Chips) -> np.ndarray:
 
 
 def _chips_at(x: np.ndarray, row: int, column: int) -> np.ndarray:
-    """The chips of one shift, [n]."""
+    """Returns the chips x [n] of folded coefficients [13, 64, 64] at a shift (row, column)."""
     return np.roll(x, (-row, -column), (1, 2))[:, ::BLOCK, ::BLOCK].ravel()

@@ -1,25 +1,28 @@
 r"""The invisible mark of a sound: keyed changes of level in the STFT, repeated every 0.64 s.
 
-Let X(f, k) be the STFT of the samples, with Hann windows of 32 ms, a hop of 8 ms and bins of
-31.25 Hz. A cell is 40 ms (5 hops) by 94 Hz (3 bins); a period has 16 cells of time and 56 bands
-from 500 to 5,750 Hz, so n = 896 chips (`code`). A mark changes the level of each cell by the sign
-a = s_i c_i of its chip, and adds faint noise where a = 1, so that silence carries it too:
+Let X(f, k) be the STFT of the samples at bin f and hop k, with Hann windows of 32 ms, a hop of 8 ms
+and bins of 31.25 Hz. A cell is 40 ms (5 hops) by 94 Hz (3 bins, a band). A period has 16 cells of
+time and 56 bands from 500 to 5,750 Hz, so n = 896 chips, one a cell (`code` defines chips, pilots,
+s_i and c_i). A mark changes the level of each cell, in dB, by the sign a = s_i c_i of its chip
+times a gain. Where a = 1 it adds faint noise, so that silence carries the mark too:
 
     (1)  X'(f, k) = X(f, k) 10^{a gain / 20} + FLOOR sqrt(sum window^2) N(f, k) [a = 1]
 
-N has unit magnitude and fixed phases. The gain is the least of GAINS whose score is ENOUGH. The
-detector reads the level of the cell that begins at hop k,
+N has unit magnitude and fixed phases; [a = 1] is 1 or 0. The gain is the smallest of GAINS with
+which the score T of `code` reaches ENOUGH, or else the largest. The detector reads the level of the
+cell of band b that begins at hop k,
 
-    (2)  L(b, k) = log(eps + sum_{f in b, k <= k' < k + 5} |X(f, k')|^2)
+    (2)  L(b, k) = log(EPS + sum_{f in b, k <= k' < k + 5} |X(f, k')|^2 / sum window^2)
 
-and takes off its mean over the neighbourhood of 5 bands and 5 cells, limited to LIMIT either way:
-D(b, k). A hypothesis (p, q, r) says that the mark's period begins at hop p before hop r of the clip
-and at q from there on, as it does when a piece was cut out. Chip i is
+subtracts its mean over the neighbourhood of 5 bands and 5 cells, and clips the difference to LIMIT
+either way: D(b, k). A hypothesis (p, q, r) says that the mark's period begins at hop p before hop r
+of the clip and at hop q from there on; p and q differ if a piece was cut out. Chip i is
 
     (3)  x_i = sum of D over the cells of chip i
 
-The pilots of all hypotheses are summed in running sums, and the likeliest are decoded. Half of the
-false alarms belong to the clip that was neither cut nor shifted, half to all others evenly.
+The pilots are summed for all hypotheses (by running sums), and the likeliest CANDIDATES are
+decoded. Half of the allowed false alarms belong to the hypothesis that the clip was neither cut nor
+shifted; the other hypotheses share the other half evenly.
 """
 
 import numpy as np
@@ -29,17 +32,17 @@ from sora_jax.errors import UserError
 from sora_jax.provenance import code
 from sora_jax.provenance.code import Chips, Detection
 
-HOP = 0.008  # s
+HOP = 0.008  # seconds
 OVERLAP = 4  # hops of a window
 CELL, CELLS = 5, 16  # hops of a cell, cells of a period
-PERIOD = CELL * CELLS  # hops
+PERIOD = CELL * CELLS  # hops of a period
 BINS, BANDS, LOWEST = 3, 56, 16  # bins of a band, bands, first bin
 CHIPS = CELLS * BANDS
-GAINS, ENOUGH = (0.5, 1.0, 1.5, 2.0), 18.0  # dB, tried until the score T is enough
+GAINS, ENOUGH = (0.5, 1.0, 1.5, 2.0), 18.0  # dB, tried until the score T reaches ENOUGH
 FLOOR = 10 ** (-60 / 20)  # rms of the added noise in a cell, full scale 1
-EPS, LIMIT = 1e-10, 1.0  # of (2), and of D in nepers of power
+EPS, LIMIT = 1e-10, 1.0  # of equation (2), and of D, a natural logarithm of power
 CANDIDATES = 8  # hypotheses that are decoded
-SHORTEST, LEAST_RATE = 1.0, 12_000  # s, samples per second
+SHORTEST, LEAST_RATE = 1.0, 12_000  # least duration in seconds, least samples per second
 
 
 def embed(samples: np.ndarray, payload: int, key: bytes, rate: int = 16_000) -> np.ndarray:
@@ -49,10 +52,10 @@ def embed(samples: np.ndarray, payload: int, key: bytes, rate: int = 16_000) -> 
         samples: [S], float in [-1, 1].
         payload: 0 to 2^32 - 1.
         key: the secret that `detect` needs.
-        rate: samples per second, at least 12,000.
+        rate: samples per second, at least 12,000. Default 16,000.
     Raises:
-        UserError: the clip is shorter than SHORTEST, the rate is too low, or the payload has more
-            than 32 bits.
+        UserError: the samples last less than SHORTEST seconds, the rate is too low, or the payload
+            has more than 32 bits.
     """
     if not 0 <= payload < 2**code.BITS:
         raise UserError(f"payload={payload}; give a number of 32 bits", field="payload")
@@ -79,7 +82,7 @@ def detect(samples: np.ndarray, key: bytes, rate: int = 16_000) -> Detection | N
     Args:
         samples: [S], float in [-1, 1]. They may be encoded, trimmed, or have a piece cut out.
         key: the secret given to `embed`.
-        rate: samples per second, at least 12,000.
+        rate: samples per second, at least 12,000. Default 16,000.
     Raises:
         UserError: the rate is too low.
     """
@@ -87,7 +90,9 @@ def detect(samples: np.ndarray, key: bytes, rate: int = 16_000) -> Detection | N
 
 
 def levels(samples: np.ndarray, rate: int = 16_000) -> np.ndarray:
-    """Returns D of the cells that begin at each hop, [hops, bands]. It does not depend on a key."""
+    """Returns D, the clipped relative level of the cells that begin at each hop, [hops, BANDS]. It
+    does not depend on a key.
+    """
     transform = _transform(rate)
     if len(samples) < transform.m_num:
         return np.zeros((0, BANDS))
@@ -104,12 +109,13 @@ def levels(samples: np.ndarray, rate: int = 16_000) -> np.ndarray:
 def found(
     level: np.ndarray, keyed: Chips, false_alarm: float = code.FALSE_ALARM
 ) -> Detection | None:
-    """Returns the mark in what `levels` returned, or None.
+    """Returns the mark in the levels of a clip, or None if there is none under this key.
 
     Args:
-        level: D, [hops, bands].
+        level: D, [hops, BANDS], the result of `levels`.
         keyed: the chips of the key.
-        false_alarm: probability of a detection in a clip without this mark.
+        false_alarm: bound on the probability of a detection in a clip without this mark. Default:
+            5e-7.
     """
     hops = len(level)
     if hops < PERIOD:
@@ -130,7 +136,7 @@ def found(
 
 
 def _transform(rate: int) -> signal.ShortTimeFFT:
-    """The STFT at a rate; its bins are of 31.25 Hz."""
+    """Returns the STFT for samples at `rate` Hz. Raises UserError below LEAST_RATE."""
     hop = round(HOP * rate)
     if rate < LEAST_RATE:
         raise UserError(f"samples at {rate} Hz; a mark needs at least {LEAST_RATE}", field="rate")
@@ -141,7 +147,7 @@ def _transform(rate: int) -> signal.ShortTimeFFT:
 def _marked(
     samples: np.ndarray, codeword: np.ndarray, gain: float, transform: signal.ShortTimeFFT
 ) -> np.ndarray:
-    """Samples with the levels of their cells changed (1)."""
+    """Returns samples with the levels of their cells changed by `gain` dB, equation (1)."""
     spectrum = transform.stft(samples)
     hops = np.arange(transform.p_min, transform.p_min + spectrum.shape[1])
     sign = codeword.reshape(CELLS, BANDS)[hops // CELL % CELLS].T.repeat(BINS, axis=0)
@@ -154,7 +160,7 @@ def _marked(
 
 
 def _chips_at(level: np.ndarray, begin: int, after: int, cut: int) -> np.ndarray:
-    """The chips x [n] of a hypothesis (3)."""
+    """Returns the chips x [n] of the hypothesis (begin, after, cut), equation (3)."""
     x = np.zeros((CELLS, BANDS))
     for start, stop, phase in ((0, cut, begin), (cut, len(level), after)):
         hops = np.arange(start + (phase - start) % CELL, stop, CELL)
@@ -163,7 +169,7 @@ def _chips_at(level: np.ndarray, begin: int, after: int, cut: int) -> np.ndarray
 
 
 def _likeliest(level: np.ndarray, keyed: Chips) -> list[tuple[int, int, int]]:
-    """The hypotheses (p, q, r) whose pilots agree best."""
+    """Returns the CANDIDATES hypotheses (p, q, r) whose pilots agree best, the best first."""
     agreement = level @ keyed.pilots().reshape(CELLS, BANDS).T  # [hops, cells]
     hops, phases = np.arange(len(level))[:, None], np.arange(PERIOD)
     cells = (hops - phases) // CELL % CELLS

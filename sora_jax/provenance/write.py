@@ -1,8 +1,8 @@
-"""Publishing: the one writer of files that leave. It marks, encodes and signs.
+"""Publishes clips and stills: marks them invisibly, encodes and signs them. All files that the
+studio gives away are written here; files of experiments are neither marked nor signed.
 
-Files of experiments are not published and stay as they are. The picture's mark is fitted to survive
-h264 at crf 30, or at crf 23 where the shorter side is below 128 pixels: there, 45 dB are too little
-for crf 30.
+The picture's mark is fitted to survive h264 at crf 30, or at crf 23 if the shorter side is below
+128 pixels (LARGE), because there a mark at a PSNR of 45 dB does not survive crf 30.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from sora_jax.provenance.manifest import Statement
 
 LARGE = 128  # pixels of the shorter side, from which crf 30 is rehearsed
 AAC_BITS_PER_SECOND = 96_000
-QUALITY = 90  # of jpeg and webp
+QUALITY = 90  # quality of jpeg and webp, of 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Published:
 
     Attributes:
         path: the file.
-        payload: of its marks and its soft binding; None without marks.
-        marks: which marks it carries: "picture", "sound".
+        payload: 32-bit number in its marks and its manifest's soft binding; None if it has neither.
+        marks: the marks that it carries: "picture", "sound".
     """
 
     path: Path
@@ -59,9 +59,10 @@ def publish(
     Args:
         clip: the clip.
         path: the file: .mp4 of picture and sound, .m4a or .wav of the sound alone.
-        authority: whose key signs and marks.
-        statement: what the manifest says. A payload of None is drawn at random.
-        metadata: as of `mp4.write_mp4`; .mp4 only.
+        authority: the authority whose keys sign and mark.
+        statement: what the manifest says. Default: nothing of a job. A payload of None is drawn at
+            random.
+        metadata: JSON values saved in the comment of an .mp4, as by `mp4.write_mp4`. Default None.
     Raises:
         UserError: another suffix, a clip that cannot be written, or a statement that cannot be
             signed.
@@ -98,8 +99,9 @@ def publish_image(
     Args:
         image: [H, W, 3], uint8 or float in [0, 1].
         path: the file: .png, .webp or .jpg.
-        authority: whose key signs.
+        authority: the authority whose key signs.
         statement: what the manifest says. Its payload, if any, binds the still to a marked clip.
+            Default: nothing of a job.
     Raises:
         UserError: another suffix, or a statement that cannot be signed.
     """
@@ -116,8 +118,8 @@ def publish_image(
 def mark(
     clip: Clip, payload: int, key: bytes, picture: bool = True
 ) -> tuple[Clip, tuple[str, ...]]:
-    """Returns a clip with its marks, and their names. Too small a picture, or too short a sound,
-    gets none.
+    """Returns a clip with invisible marks, and their names ("picture", "sound"). A picture below
+    `picture_mark.SMALLEST` pixels, or a sound below `sound_mark.SHORTEST` seconds, gets none.
 
     Args:
         clip: the clip.
@@ -139,7 +141,9 @@ def mark(
 
 
 def _recoded(frames: np.ndarray, fps: Any, crf: int) -> np.ndarray:
-    """Frames as published, and encoded once more at a crf; cut to their own size."""
+    """Returns frames [F, H, W, 3] after two encodings as h264: as published, and again with `crf`.
+    The padding of odd sides is cut off.
+    """
     height, width = frames.shape[1:3]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
@@ -149,7 +153,7 @@ def _recoded(frames: np.ndarray, fps: Any, crf: int) -> np.ndarray:
 
 
 def write_sound(path: Path, clip: Clip, bits_per_second: int = AAC_BITS_PER_SECOND) -> None:
-    """Writes the samples of a clip as .wav (16 bits), or as .m4a (aac) at a bit rate."""
+    """Writes the samples of a clip as .wav (16 bits), or as .m4a (aac, 96 kbit/s by default)."""
     samples = np.clip(np.nan_to_num(np.asarray(clip.samples, np.float32)), -1.0, 1.0)
     wav = path.suffix == ".wav"
     with av.open(str(path), "w", format="wav" if wav else "ipod") as container:

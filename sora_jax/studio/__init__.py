@@ -2,19 +2,22 @@
 
 request -> API process -> jobs table -> worker process -> media store -> API process
 
-http/        API process: server, routing, limits of requests, OpenAPI document, page
-worker/      worker process: claims jobs, asks for consent, samples, publishes
+A job is an accepted request for a clip. The media store holds the files of clips.
+
+http/        API process: server, routing, limits of requests, OpenAPI document, web page
+worker/      worker process: claims jobs, checks consent, samples, publishes
 upkeep/      backups and soak tests
 endpoints/   functions of the API: videos, characters, grants, checks, posts, feed, sessions
 storage/     files of clips: media stores, signing, publication, signed URLs
-consent/     permissions, verified captures, screening of uploads
+consent/     permissions to show characters, verified captures, screening of uploads
 database/    tables and their migrations, jobs, accounts, characters, loaded models
 
-A package imports those below it. The two processes share no module above `storage`. All use
-`settings`, `problems` and `logs`.
+A package imports only those below it in this list. The two processes share only `storage` and what
+stands below it. All use `settings`, `problems` and `logs`.
 
-The API is that of OpenAI's Videos, so its official Python package drives the server unchanged.
-`python -m experiments.serve` starts it. The packages of REQUIRED belong to the extra `studio`.
+The API is that of OpenAI's Videos, so that OpenAI's Python package (the "official package") works
+with the server unchanged. `python -m experiments.serve` starts it. The packages of REQUIRED belong
+to the optional dependency group `studio`.
 """
 
 import importlib.util

@@ -7,7 +7,7 @@ log = logging.getLogger("sora_jax.studio")
 
 
 def prepare() -> None:
-    """Writes the log to stderr, from level INFO on."""
+    """Lets this process write the log to stderr, from level INFO on. Call it once at the start."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.handlers[:] = [handler]

@@ -1,9 +1,9 @@
 """Errors of requests, in the shape of OpenAI's API: {"error": {message, type, param, code}}.
 
-The official package raises for status 400 BadRequestError, 401 AuthenticationError, 403
+OpenAI's Python package raises for status 400 BadRequestError, 401 AuthenticationError, 403
 PermissionDeniedError, 404 NotFoundError, 409 ConflictError, 422 UnprocessableEntityError, 429
-RateLimitError, and from 500 on InternalServerError. It repeats requests after 408, 409, 429 and
-from 500 on, unless the header x-should-retry is "false".
+RateLimitError, and from 500 on InternalServerError. It repeats a request after status 408, 409, 429
+and from 500 on, unless the header x-should-retry is "false".
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ TYPES = {
 
 
 class Problem(Exception):
-    """An error of a request.
+    """An error that is the answer to a request.
 
     Attributes:
-        status: of HTTP.
-        body: its JSON.
-        headers: of the response.
+        status: status code of HTTP.
+        body: the JSON of the response, {"error": {"message", "type", "param", "code"}}.
+        headers: headers of the response.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Problem(Exception):
         """Makes an error.
 
         Args:
-            status: of HTTP.
+            status: status code of HTTP.
             message: one line: the problem and its remedy.
-            code: for programs.
-            param: the field of the request. Default None: no single one.
-            headers: of the response. Default: none.
+            code: name of the kind of error, for programs, such as "not_found".
+            param: the field of the request that is wrong. Default None: no single one.
+            headers: headers of the response. Default: none.
         """
         super().__init__(message)
         self.status, self.headers = status, dict(headers or {})
@@ -57,12 +57,13 @@ class Problem(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> Problem:
-    """Returns status 400."""
+    """Returns the problem of status 400, for a value of a request that is not valid."""
     return Problem(400, message, code, param)
 
 
 def missing(what: str, name: str) -> Problem:
-    """Returns status 404 for something that does not exist, or belongs to another account.
+    """Returns the problem of status 404, for something that does not exist or belongs to another
+    account.
 
     Args:
         what: its kind, such as "video".
@@ -72,12 +73,16 @@ def missing(what: str, name: str) -> Problem:
 
 
 def conflict(message: str, code: str) -> Problem:
-    """Returns status 409, which the official package does not repeat."""
+    """Returns the problem of status 409, for a request that does not fit the state of something. A
+    header keeps OpenAI's package from repeating it.
+    """
     return Problem(409, message, code, headers={"x-should-retry": "false"})
 
 
 def busy(message: str, code: str, seconds: float) -> Problem:
-    """Returns status 429 for a limit that is met again after some seconds."""
+    """Returns the problem of status 429, for a limit that is reached. Headers tell clients to try
+    again after `seconds`.
+    """
     later = {
         "retry-after": str(max(1, round(seconds))),
         "retry-after-ms": str(round(seconds * 1e3)),
@@ -86,15 +91,18 @@ def busy(message: str, code: str, seconds: float) -> Problem:
 
 
 def unavailable(message: str, code: str) -> Problem:
-    """Returns status 503 for what an operator has to mend; clients try again."""
+    """Returns the problem of status 503, for a failure that the operator has to mend. Headers tell
+    clients to try again after RETRY_SECONDS.
+    """
     later = {"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(1000 * RETRY_SECONDS)}
     return Problem(503, message, code, headers=later)
 
 
 def of_user_error(error: UserError, param: str | None = None) -> Problem:
-    """Returns status 400 with the message of a `UserError`, or 503 if a file cannot be written.
+    """Returns the problem of a `UserError`: status 503 if a file cannot be written, else status 400
+    with its message.
 
-    param names the field of the request; default None: that of the error.
+    `param` is the field of the request that is wrong. Default None: the field of the error.
     """
     if error.code == "storage":
         return unavailable(NO_ROOM, "storage_full")

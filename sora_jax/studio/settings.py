@@ -1,4 +1,6 @@
-"""Settings of a server, as JSON values, so that a server can hand them to its worker process."""
+"""Settings of a server. They can be written as JSON, which is how a server hands them to its
+worker process.
+"""
 
 import dataclasses
 import ipaddress
@@ -11,16 +13,16 @@ ROLES = ("all", "api", "worker")
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of one key.
+    """The largest values that one key (one account) may use.
 
     Attributes:
-        requests_per_minute: HTTP requests, counted in each API process. Default 600.
+        requests_per_minute: HTTP requests in a minute, counted in each API process. Default 600.
         queue: unfinished jobs. Default 20.
-        upload_bytes: size of a request with its files. Default 64 MiB.
+        upload_bytes: size of a request with its files, in bytes. Default 64 MiB.
         upload_seconds: duration of an uploaded video. Default 60.
-        extension_seconds: what one extension adds. Default 60.
+        extension_seconds: duration that one extension adds. Default 60.
         prompt: characters of a prompt. Default 32,000.
-        steps: of the sampler. Default 1,000.
+        steps: steps of the sampler. Default 1,000.
     """
 
     requests_per_minute: int = 600
@@ -39,24 +41,27 @@ class Settings:
     Attributes:
         directory: folder of the database and the media of a server on one machine.
         host: address to listen on. Default 127.0.0.1, which other machines cannot reach.
-        port: to listen on. Default 8000; 0 takes a free one.
-        role: "all" (default) is an API process with a worker process; "api" or "worker" is one.
-        database: URL of the jobs table. Default: SQLite in `directory`.
-        media: folder of the files, or a URL that `fsspec` opens. Default: `media` in `directory`.
-        weights: path of the model. Default None: the shipped one.
-        video_tokenizer: path of its weights. Default None: the shipped one.
-        audio_tokenizer: path of its weights. Default None: the shipped one.
-        steps: of the sampler, where a request gives none. Default 30.
-        batch: clips of equal shape that a worker generates together. Default 4.
+        port: port to listen on. Default 8000; 0 takes a free one.
+        role: the processes to run, one of ROLES: "all" (default) is an API process with a worker
+            process; "api" or "worker" is only that one.
+        database: URL of the database. Default None: SQLite in `directory`.
+        media: folder of the clips' files, or a URL that `fsspec` opens. Default None: the folder
+            `media` in `directory`.
+        weights: path of the model's weights. Default None: the shipped ones.
+        video_tokenizer: path of its weights. Default None: the shipped ones.
+        audio_tokenizer: path of its weights. Default None: the shipped ones.
+        steps: steps of the sampler, where a request gives none. Default 30.
+        batch: most clips of equal shape that a worker generates together. Default 4.
         keep_days: days after which a clip's files are deleted. Default 30.
         lease_seconds: a job goes back to the queue if its worker is silent that long. Default 30.
         attempts: a job fails after its worker died that many times. Default 3.
-        authority: folder of who signs and marks files. Default None: a development authority,
-            which is made at the first start.
-        verifier: MODULE:CLASS of the `Verifier` of captures. Default: that of Playhouse's
-            characters.
-        imports: modules to load first, as by --import.
-        limits: of one key.
+        authority: folder of the authority that signs and marks files (`provenance.authority`).
+            Default None: a development authority, which is made at the first start.
+        verifier: MODULE:CLASS of the `Verifier` of captures (recordings from which characters are
+            made). Default: the one for Playhouse's characters.
+        imports: modules or files to import first, which may register parts of a model. Default ():
+            none.
+        limits: the limits of one key.
     """
 
     directory: str
@@ -85,18 +90,18 @@ class Settings:
 
     @property
     def media_url(self) -> str | None:
-        """The URL of the media; None if they stand in a folder."""
+        """The URL of the media store; None if it is a folder."""
         return self.media if self.media and "://" in self.media else None
 
     @property
     def media_folder(self) -> Path:
-        """The folder of the media, or of their local copies."""
+        """The folder of the media store; for a media store behind a URL, of its local copies."""
         own = Path(self.directory) / "media"
         return (own if self.media is None or self.media_url else Path(self.media)).absolute()
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches the server."""
+        """True if `host` is a loopback address, so that only this machine reaches the server."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

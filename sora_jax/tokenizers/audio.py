@@ -1,12 +1,12 @@
 """Audio tokenizer: 16 kHz audio to 25 latents per second of 64 channels each, and back.
 
-A latent holds no phase, only what is audible: which frequencies sound, how loud, and when.
-Signed coefficients (of an MDCT, for example) and samples oscillate with every cycle of a tone,
-so a small network cannot compress or generate them. Magnitudes are smooth, and constant in
-silence.
+A latent holds no phase, only which frequencies sound, how loud, and when. Signed coefficients (of
+an MDCT, for example) and samples oscillate with every cycle of a tone, so a small network cannot
+compress or generate them. Magnitudes are smooth, and constant in silence.
 
-With X the STFT of the audio (window 640, hop 160: four frames per latent) and bands b of its
-power, spaced about 25 Hz below 2 kHz and by a constant fraction of f above:
+X[i, k] is the STFT of the audio x at frame i and frequency bin k, with the window w (640 samples,
+hop 160: four frames per latent). b are bands of its power, spaced about 25 Hz at low frequencies
+and by a constant fraction of the frequency above 2 kHz:
 
     P[i, b] = mean over the band of |X[i, k]|^2 / sum w^2                                        (1)
     u       = ((P + 1e-8)^(1/8) - m) / d                                                         (2)
@@ -14,8 +14,10 @@ power, spaced about 25 Hz below 2 kHz and by a constant fraction of f above:
     u^      = D(z),     P^ = (m + d u^)^8                                                        (4)
     |X^|^2  = max(0, P^ B^+) sum w^2,     x^ = Griffin-Lim(|X^|)                                 (5)
 
-White noise of variance v has P = v. u is companded: loud sounds weigh more, and silence is one
-value. E is a residual network over time; B^+ is the pseudo-inverse of (1)'s averages.
+White noise of variance v has P = v. u is the companded power, m and d constants (CENTRE, SPREAD):
+loud sounds weigh more, and silence is one value. The encoder E and the decoder D are residual
+networks over time; B is the matrix of the means in (1), and B^+ its pseudo-inverse. A hat (u^)
+marks a decoded quantity.
 
 Phases come from the fast Griffin-Lim iteration (`stft.py`): it has no parameters, gives exact
 frequencies and does not move onsets. `mean` is a number per channel. `scale` is ONE number,
@@ -23,8 +25,8 @@ the standard deviation over all channels, so that channels keep their relative i
 are measured after training, and are 0 and 1 until then. Latents and all later values are
 float32.
 
-The error of companded magnitudes is |u^ - u|^2. The decoder sees z + sigma N(0, 1), and the
-size of z is penalised, so the loss is
+In training the decoder sees z with noise of standard deviation sigma (`latent_noise`), e being
+standard normal, and the size of z is penalised by beta (`latent_weight`). So the loss is
 
     L = mean |D(z + sigma e) - u|^2 + beta mean z^2                                              (6)
 
@@ -58,16 +60,17 @@ class AudioTokenizerConfig:
     Attributes:
         kind: type of the tokenizer, stored with its weights. Default "audio_tokenizer".
         channels: channels of a latent. Default 64.
-        window: of the Fourier transform, in samples. Default 640.
-        hop: of the Fourier transform, in samples; divides 640. Default 160.
-        bands: frequency bands. Default 128.
+        window: window of the Fourier transform, in samples. Default 640.
+        hop: hop of the Fourier transform, in samples; it divides the window and 640. Default 160.
+        bands: number of frequency bands. Default 128.
         corner_hz: bands are evenly spaced in ln(1 + f / corner_hz), f in Hz. Default 2000.
         width: features of the networks. Default 256.
         encoder_blocks: residual blocks of the encoder. Default 2.
         decoder_blocks: residual blocks of the decoder. Default 2.
-        iterations: of Griffin-Lim, which finds phases. Default 32.
-        latent_noise: standard deviation of the noise added to latents in training. Default 0.2.
-        latent_weight: factor of the mean square of latents in the loss. Default 1e-4.
+        iterations: iterations of Griffin-Lim, which finds phases. Default 32.
+        latent_noise: sigma, standard deviation of the noise added to latents in training. Default
+            0.2.
+        latent_weight: beta, factor of the mean square of latents in the loss. Default 1e-4.
     """
 
     kind: str = "audio_tokenizer"
@@ -148,7 +151,7 @@ class AudioTokenizer(nnx.Module):
 
     Raises:
         ValueError: the hop does not divide a latent's 640 samples and the window, or bands are
-            closer than the window's bins.
+            closer than the frequency bins of the transform.
     """
 
     def __init__(self, config: AudioTokenizerConfig, *, rngs: nnx.Rngs):
@@ -200,10 +203,10 @@ class AudioTokenizer(nnx.Module):
         return samples[:, :num_samples]
 
     def set_statistics(self, latents: Array) -> None:
-        """Measures mean, deviation and scale of the latents and stores them; `encode` then
-        normalises with them.
+        """Measures mean, standard deviation and scale of the latents and stores them. `encode` then
+        normalises with mean and scale.
 
-        latents [..., 64] are what `encode` returned for training audio before.
+        `latents` [..., 64] are those that `encode` returned for training audio.
         """
         z = (
             jnp.reshape(latents, (-1, self.config.channels)).astype(jnp.float32) * self.scale[...]
@@ -251,10 +254,11 @@ def audio_loss(
 
     Args:
         tokenizer: the tokenizer.
-        samples: [B, S] in [-1, 1].
-        key: draws the latent noise.
+        samples: audio at 16 kHz, [B, S] in [-1, 1].
+        key: random key of the latent noise.
     Returns:
-        The scalar loss, and its parts as metrics.
+        The scalar loss, and metrics: `companded_error`, the mean of |D(z + sigma e) - u|^2, and
+        `latent_square`, the mean of z^2.
     """
     config = tokenizer.config
     u = tokenizer.features(samples)

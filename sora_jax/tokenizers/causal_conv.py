@@ -1,9 +1,10 @@
 """Causal 3-D convolution with an explicit cache: a video processed in chunks gives the same result
 as in one piece.
 
-Output frame t sees input frames t - k + 1 .. t. Of the past, a chunk needs only the last k - 1
-input frames. They are the cache: `kernels.conv_prologue` puts it in front of a chunk and
-returns the next one. Before the first frame the cache is zero.
+k is the length of the kernel in time: output frame t sees input frames t - k + 1 .. t. Of the past,
+a chunk needs only the last k - 1 input frames. They are the cache: `kernels.conv_prologue` puts it
+in front of a chunk and returns the cache for the next chunk. Before the first frame the cache is
+zero.
 
 A k x n x n kernel is computed as one 2-D convolution over k time-shifted copies stacked as
 channels. XLA runs 2-D convolutions faster than 3-D ones on CPU, and keeps channels last on
@@ -19,6 +20,12 @@ from flax import nnx
 class SpatialConv(nnx.Module):
     """A convolution frame by frame with an n x n kernel and zero padding: [B, T, H, W, C_in] ->
     [B, T, H, W, C_out].
+
+    Args:
+        features_in, features_out: C_in and C_out.
+        space: n. Default 1.
+        rngs: random keys of the initial values.
+        scale: factor of the initial kernel. Default 1.
     """
 
     def __init__(
@@ -51,6 +58,12 @@ class CausalConv(nnx.Module):
     -> [B, T, H, W, C_out].
 
     It pads space with zeros and does not pad time, because `past` begins with the cached frames.
+
+    Args:
+        features_in, features_out: C_in and C_out.
+        time, space: sides of the kernel.
+        rngs: random keys of the initial values.
+        scale: factor of the initial kernel. Default 1.
     """
 
     def __init__(

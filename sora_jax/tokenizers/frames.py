@@ -1,5 +1,5 @@
-"""Arrays of frames as the video tokenizer takes them: sides of whole latents, groups of k frames,
-shots apart.
+"""Prepares frames for the video tokenizer: pads their sides to whole latents, groups them by k, and
+applies a function to each shot.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ def each_shot(
 ) -> jax.Array:
     """Applies a function to each shot of x [B, F, ...], and joins the results along axis 1.
 
-    `lengths` are those of the shots; without any, x is one shot.
+    `lengths` are the lengths of the shots along axis 1; () if x is one shot.
     """
     if not lengths:
         return function(x)
-    if len(set(lengths)) == 1:  # as rows of a batch, compiled once
+    if len(set(lengths)) == 1:  # shots of one length: as rows of a batch, so compiled once
         y = function(x.reshape(-1, lengths[0], *x.shape[2:]))
         return y.reshape(len(x), -1, *y.shape[2:])
     parts = jnp.split(x, np.cumsum(lengths)[:-1], axis=1)

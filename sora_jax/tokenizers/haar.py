@@ -5,9 +5,9 @@ One level maps a pair of neighbours by the rotation
     s = (a + b) / sqrt 2,      d = (a - b) / sqrt 2                                              (1)
 
 along rows, columns or time. The transform is orthonormal and keeps squared errors, so a loss
-on coefficients is a loss on pixels. Space has `levels` levels (blocks of 2^levels pixels,
-every subband moved to channels), as in wavelet front ends of other video tokenizers (Cosmos,
-WF-VAE).
+on coefficients is a loss on pixels. Space has `levels` levels: blocks of 2^levels x 2^levels
+pixels, whose coefficients become channels, as in wavelet front ends of other video tokenizers
+(Cosmos, arXiv:2501.03575; WF-VAE, arXiv:2411.17459).
 
 In time, frames form groups of k, a power of two: first frame 0 alone, then k frames each. A
 group is transformed by log2 k levels of (1). Frame 0 enters as k equal frames, whose only
@@ -34,7 +34,8 @@ def _matrix(n: int) -> np.ndarray:
 
 
 def _transform(k: int, n: int) -> np.ndarray:
-    """Returns the transform of one group [k n n, k n n]: equation (1) along time, rows and columns.
+    """Returns the transform of a block of k frames of n x n pixels as a matrix [k n n, k n n]:
+    equation (1) along time, rows and columns.
 
     `forward` and `inverse` apply it as one matrix product. With one product per axis, XLA's CPU
     compiler of jax 0.11 takes minutes.
@@ -48,9 +49,10 @@ def forward(groups: jax.Array, levels: int, mix: bool = True) -> jax.Array:
     Frames [..., k, H, W, 3] -> coefficients [..., H / 2^levels, W / 2^levels, k * 4^levels * 3].
 
     Args:
-        groups: the frames.
+        groups: the frames, [..., k, H, W, 3].
         levels: levels in space.
-        mix: False only moves the pixels of a block to channels. Default True.
+        mix: False only moves the pixels of a block to channels, without the transform. Default
+            True.
     """
     n = 2**levels
     *lead, k, h, w, c = groups.shape

@@ -4,20 +4,21 @@ reconstruction from magnitudes.
 Frame i of a transform with window W and hop h is centred at (i + 1/2) h, so it represents the
 samples [i h, (i + 1) h):
 
-    X[i, k] = sum_n w[n] x[i h - (W - h) / 2 + n] exp(-2 pi i k n / W),      w: periodic Hann    (1)
+    X[i, k] = sum_n w[n] x[i h - (W - h) / 2 + n] exp(-2 pi j k n / W),      w: periodic Hann    (1)
     x       = overlap-add of w IDFT(X) / overlap-add of w^2                                      (2)
 
-(2) is the signal whose transform is nearest to X in least squares (Griffin and Lim, 1984). It
-inverts (1) where windows overlap.
+x are the samples, k is a frequency bin, and j^2 = -1. The inverse (2) is the signal whose transform
+is nearest to X in least squares (Griffin and Lim, 1984). It inverts (1) where windows overlap.
 
 Magnitudes A alone determine the signal almost completely when neighbouring frames overlap by
 three quarters. With C(X) = STFT(inverse(X)), the nearest consistent transform, the fast
 Griffin-Lim iteration (Perraudin, Balazs and Sondergaard, 2013) finds phases:
 
-    Y_n = C(A exp(i arg Z_(n-1))),   Z_n = Y_n + alpha (Y_n - Y_(n-1)),                          (3)
-    x = inverse(A exp(i arg Z))
+    Y_n = C(A exp(j arg Z_(n-1))),   Z_n = Y_n + alpha (Y_n - Y_(n-1)),                          (3)
+    x = inverse(A exp(j arg Z))
 
-It has no learned parameters, works for any signal, and runs in float32.
+n is the number of the iteration, and Z_0 has random phases. The iteration has no learned
+parameters, works for any signal, and runs in float32.
 """
 
 import functools
@@ -28,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-MOMENTUM = 0.99  # alpha in (3), as published
+MOMENTUM = 0.99  # alpha in equation (3), as published
 
 
 def hann(window: int) -> np.ndarray:
@@ -40,6 +41,9 @@ def frame(samples: Array, window: int, hop: int) -> Array:
     """Cuts samples [B, T * hop] into overlapping frames [B, T, window].
 
     Frame i is centred at sample (i + 1/2) hop, with zeros beyond the ends.
+
+    Raises:
+        ValueError: `hop` does not divide the window and the samples, or window - hop is odd.
     """
     if window % hop or (window - hop) % 2 or samples.shape[-1] % hop:
         raise ValueError(
@@ -95,10 +99,10 @@ def audio_of_magnitudes(
     """Reconstructs samples [B, T * hop] from magnitudes by the fast Griffin-Lim iteration.
 
     Args:
-        magnitudes: of the transform, [B, T, window / 2 + 1].
-        window, hop: of the transform, in samples.
-        iterations: steps of the iteration.
-        key: draws the initial phases, the same for all clips.
+        magnitudes: magnitudes of the transform, [B, T, window / 2 + 1].
+        window, hop: window and hop of the transform, in samples.
+        iterations: number of iterations.
+        key: random key of the initial phases, which are the same for all clips.
     """
     first = jnp.exp(2j * np.pi * jax.random.uniform(key, magnitudes.shape[1:]))
 
@@ -117,18 +121,18 @@ def audio_of_magnitudes(
 def warped_bands(bins: int, bands: int, top_hz: float, corner_hz: float) -> np.ndarray:
     """Returns triangular frequency bands as weights, float32 [bins, bands].
 
-    Bands are evenly spaced in ln(1 + f / corner_hz) from 0 to top_hz: the spacing is about constant
-    below the corner and a constant fraction of f above it, as in the mel scale. Bands are linear in
-    f between centres. Every row sums to one, so `values @ warped_bands(...).T` interpolates from
-    bands to bins.
+    The centres of bands are evenly spaced in ln(1 + f / corner_hz) from 0 to top_hz. So their
+    spacing is about constant below the corner and a constant fraction of f above it, as in the mel
+    scale. A band falls linearly in f from its centre to the neighbouring centres. Every row sums to
+    one, so `values @ warped_bands(...).T` interpolates from bands to bins.
 
     Args:
-        bins: frequencies of the transform.
+        bins: number of frequency bins of the transform, from 0 to top_hz.
         bands: number of bands.
-        top_hz: frequency of the last band, in Hz.
-        corner_hz: the corner, in Hz.
+        top_hz: frequency of the last bin and centre of the last band, in Hz.
+        corner_hz: frequency above which the spacing grows, in Hz.
     Raises:
-        ValueError: bands are closer than bins, so that some would contain none.
+        ValueError: bands are closer than bins, so that a band would contain no bin.
     """
     frequency = np.linspace(0.0, top_hz, bins)
     centres = corner_hz * np.expm1(np.linspace(0.0, np.log1p(top_hz / corner_hz), bands))

@@ -11,16 +11,18 @@ become T = 1 + n latents. All blocks consist of per-position RMS norms and causa
 no output depends on later frames, and a cache holds the earlier frames that are needed.
 Latents are
 
-    z = scale * mu(frames),      z ~ (approximately) unit standard deviation                     (1)
+    z = scale * mu(frames)                                                                       (1)
 
-with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds
-noise of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate
-the small errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
+where mu is the encoder, and `scale` one number that gives z unit standard deviation. It is set
+after training, and is 1 until then. Instead of a Kullback-Leibler term, training adds noise of
+standard deviation `noise` to mu, so the decoder learns to tolerate the small errors of a sampler. A
+hinge keeps mu from growing until the noise is negligible:
 
-    loss = mean w |x - x^|^2 + charbonnier term + hinge(|mu| - 3)                                (2)
+    loss = mean w |x - x^|^2 + .1 mean w charbonnier(x - x^) + .01 mean max(0, |mu| - 3)^2       (2)
 
-The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover
-few pixels, but they are what the model is about.
+x are the frames, x^ the decoded ones, and charbonnier(y) = sqrt(y^2 + 1e-4) - 0.01. The weight w
+grows from 1 to 1 + `motion_weight` where a pixel differs from the clip's temporal mean, because
+moving objects cover few pixels and matter most to the model.
 """
 
 import dataclasses
@@ -57,11 +59,11 @@ class VideoTokenizerConfig:
         decoder_fine: fine residual blocks of the decoder. Default 2.
         channels: channels of a latent. Default 16.
         noise: standard deviation of the noise added to latents in training. Default 0.1.
-        motion_weight: weight of a moving pixel in the loss, beyond the 1 of a still one. Default
-            10.
+        motion_weight: weight of a moving pixel in the loss, in addition to the 1 of every pixel.
+            Default 10.
         frames_per_latent: k, frames that a latent holds: 1, 2, 4 (default) or 8.
-        haar: whether the pixels of a block of 4 x 4 x k enter and leave by a Haar transform
-            (default), or as they are.
+        haar: True (default) applies a Haar transform to blocks of 4 x 4 pixels x k frames before
+            the encoder, and inverts it after the decoder. False uses the pixels themselves.
     """
 
     fine_width: int = 96
@@ -100,8 +102,9 @@ class Block(nnx.Module):
 
         Args:
             x: the frames.
-            cache: the cache before x, or a function from the cache after x to the one before it
-                (`sora_jax.parallel.halo`).
+            cache: the cache before x, [B, 2, H, W, C]. Or, where time is sharded over devices, a
+                function that sends the cache after x to the next device, and returns the cache
+                before x from the previous one (`sora_jax.parallel.halo`).
         Returns:
             Frames like x, and the cache after x.
         """
@@ -117,16 +120,16 @@ class Block(nnx.Module):
         """Returns the cache of the block's convolution over time before the first frame.
 
         Args:
-            batch: batch elements.
+            batch: number of videos.
             height, width: sides of the block's input in sites.
         Returns:
-            The two frames before, zeros [batch, 2, height, width, C].
+            Zeros [batch, 2, height, width, C], which stand for the two frames before.
         """
         return self.time.empty_cache(batch, height, width)
 
 
 def _fold(x: jax.Array) -> jax.Array:
-    """Moves 2 x 2 positions to channels."""
+    """Moves 2 x 2 positions to channels: [B, T, H, W, C] -> [B, T, H/2, W/2, 4 C]."""
     b, t, h, w, c = x.shape
     return (
         x.reshape(b, t, h // 2, 2, w // 2, 2, c)
@@ -136,7 +139,7 @@ def _fold(x: jax.Array) -> jax.Array:
 
 
 def _unfold(x: jax.Array) -> jax.Array:
-    """Moves channels to 2 x 2 positions."""
+    """Moves channels to 2 x 2 positions, inverts `_fold`."""
     b, t, h, w, c = x.shape
     return (
         x.reshape(b, t, h, w, 2, 2, c // 4)
@@ -179,7 +182,7 @@ class VideoTokenizer(nnx.Module):
         """Sets the scale that gives latents unit standard deviation, and stores each channel's mean
         and deviation after scaling.
 
-        latents [..., C] are those that `encode` returned with scale 1, for training video.
+        `latents` [..., C] are those that `encode` returned for training video, with scale 1.
         """
         scale = 1.0 / jnp.std(latents)
         scaled = latents.reshape(-1, latents.shape[-1]) * scale
@@ -188,10 +191,10 @@ class VideoTokenizer(nnx.Module):
         self.channel_std[...] = scaled.std(0)
 
     def encoder_cache(self, batch: int, height: int, width: int) -> list[Array]:
-        """Returns the encoder's cache before the first frame of a video.
+        """Returns the encoder's cache before the first frame of a video, an array for each block.
 
         Args:
-            batch: videos B.
+            batch: number of videos B.
             height, width: sides of the frames in pixels, multiples of 8.
         """
         fine, coarse = (
@@ -203,10 +206,10 @@ class VideoTokenizer(nnx.Module):
         ]
 
     def decoder_cache(self, batch: int, rows: int, columns: int) -> list[Array]:
-        """Returns the decoder's cache before the first latent of a video.
+        """Returns the decoder's cache before the first latent of a video, an array for each block.
 
         Args:
-            batch: videos B.
+            batch: number of videos B.
             rows, columns: sides of the latents.
         """
         coarse = [b.empty_cache(batch, rows, columns) for b in self.decoder_coarse]
@@ -283,9 +286,8 @@ class VideoTokenizer(nnx.Module):
         }
 
     def flush(self, cache):
-        """Encodes the frames that wait in the cache of `encode_chunk`, at the end of a video.
-
-        The last frame is repeated to fill its group.
+        """Encodes the frames that wait in the cache of `encode_chunk`. Call it after the last chunk
+        of a video. The last frame is repeated to fill its group.
 
         Returns:
             Latents [B, 1, H/8, W/8, C], or [B, 0, H/8, W/8, C] if no frame waits.
@@ -301,7 +303,7 @@ class VideoTokenizer(nnx.Module):
 
     def encode(self, frames: jax.Array, shots: Sequence[int] = ()) -> jax.Array:
         """Encodes a whole video [B, F, H, W, 3] in [0, 1] to latents
-        [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / k), or the sum of that over shots.
+        [B, T, ceil(H/8), ceil(W/8), C]. A shot of F frames has T = 1 + ceil((F - 1) / k) latents.
 
         Args:
             frames: the video.
@@ -332,11 +334,11 @@ class VideoTokenizer(nnx.Module):
         return jnp.clip(frames, 0.0, 1.0), cache
 
     def decode(self, latents: jax.Array, shots: Sequence[int] = ()) -> jax.Array:
-        """Decodes the latents [B, T, h, w, C] of a whole video to frames
-        [B, 1 + k (T - 1), 8h, 8w, 3] in [0, 1], or the sum of that over shots.
+        """Decodes the latents [B, T, h, w, C] of a whole video to frames [B, F, 8h, 8w, 3] in
+        [0, 1]. A shot of T latents has F = 1 + k (T - 1) frames.
 
         Args:
-            latents: of the video.
+            latents: the latents of the video.
             shots: number of latents of each shot. Default (): one shot.
         """
         return each_shot(lambda part: self.decode_chunk(part)[0], latents, shots)
@@ -351,10 +353,11 @@ def video_loss(
     Args:
         tokenizer: the tokenizer.
         frames: [B, F, H, W, 3] in [0, 1], F = 1 + k n.
-        key: draws the latent noise.
+        key: random key of the latent noise.
 
     Returns:
-        The scalar loss, and metrics: `psnr` in dB, `latent_std`, `weighted_mse`.
+        The scalar loss, and metrics: `psnr` of the decoded frames in dB, `latent_std`, the standard
+        deviation of the latents, and `weighted_mse`, the first term of the loss.
     """
     config, frames = tokenizer.config, pad_sides(frames)
     latents = tokenizer.encode(frames)

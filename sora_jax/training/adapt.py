@@ -1,8 +1,9 @@
-"""What of a model is trained: all of it, some of its modalities, or low-rank updates (LoRA).
+"""Which parameters of a model a run trains: all, some parts, or low-rank updates (LoRA).
 
-With LoRA every kernel of a linear layer gets an update a b (`low_rank`, equation 1), at first
-a ~ N(0, 1 / in) and b = 0. New words of the vocabulary are rows of the embedding that are trained
-with them. All other parameters, among them the rows of the old words, stay what they were.
+With LoRA every kernel W [in, out] of a linear layer gets an update a b (`low_rank`, equation 1),
+at first a ~ N(0, 1 / in) and b = 0. New words of the vocabulary have rows of the embedding, and
+updates of these rows are trained too. All other parameters, among them the rows of the old words,
+are not changed.
 """
 
 import dataclasses
@@ -27,11 +28,12 @@ PARTS = {
 
 @dataclasses.dataclass(frozen=True)
 class AdaptConfig:
-    """What of a model a run trains.
+    """The parameters of a model that a run trains.
 
     Attributes:
-        lora_rank: r of equation (1). Default 0: no LoRA, the weights themselves are trained.
-        freeze: names of PARTS that stay what they are. Default: none.
+        lora_rank: rank r of the updates, a [in, r] and b [r, out]. Default 0: no LoRA, the weights
+            themselves are trained.
+        freeze: names of PARTS whose parameters are not trained. Default (): none.
     """
 
     lora_rank: int = 0
@@ -48,24 +50,29 @@ class AdaptConfig:
 
 
 def frozen_path(path: str, config: AdaptConfig) -> bool:
-    """Returns whether a parameter of the model belongs to a frozen part."""
+    """Returns whether the parameter of the model at `path` belongs to a frozen part."""
     return any(re.match(PARTS[part], path) for part in config.freeze)
 
 
 def adapted(path: str, shape: tuple[int, ...], config: AdaptConfig) -> bool:
-    """Returns whether a parameter of the model gets a low-rank update: kernels of linear layers."""
+    """Returns whether the parameter at `path` gets a low-rank update: True for kernels of linear
+    layers (two axes, or three in a stack of blocks) outside frozen parts.
+    """
     linear = path.rpartition("/")[2] == "kernel" and len(shape) in (2, 3)
     return linear and not frozen_path(path, config)
 
 
 def begin(base: Any, config: AdaptConfig, key: jax.Array, new_words: int = 0) -> Any:
-    """Returns the parameters of a run before its first step: those given, or with LoRA beside them.
+    """Returns the parameters of a run before its first step.
+
+    Without LoRA they are `base`. With LoRA they are {"base": base, "lora": {path of a kernel:
+    {"a": ..., "b": ...}, ROWS: updates of the rows of new words [new_words, D]}}.
 
     Args:
         base: parameters of the model.
-        config: what is trained.
-        key: draws the initial a.
-        new_words: rows of the embedding, before those of the buckets, that LoRA trains. Default 0.
+        config: which parameters are trained.
+        key: random key that draws the initial a.
+        new_words: number of rows of new words in the embedding, which LoRA trains. Default 0.
     """
     if not config.lora_rank:
         return base
@@ -84,7 +91,7 @@ def begin(base: Any, config: AdaptConfig, key: jax.Array, new_words: int = 0) ->
 
 
 def trained(params: Any, config: AdaptConfig) -> Any:
-    """Returns which parameters of a run are trained, a tree like `params` of bool."""
+    """Returns a tree of bool like the parameters of a run: True where a parameter is trained."""
     if has_lora(params):
         return {
             "base": jax.tree.map(lambda _: False, params["base"]),
@@ -95,7 +102,7 @@ def trained(params: Any, config: AdaptConfig) -> Any:
 
 
 def held(params: Any, config: AdaptConfig) -> Any:
-    """Returns parameters of a run without gradients through those that are not trained."""
+    """Returns the parameters of a run with gradients stopped at those that are not trained."""
     if not config.lora_rank and not config.freeze:
         return params
     mask = trained(params, config)

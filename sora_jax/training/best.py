@@ -21,8 +21,8 @@ class Best:
 
         Args:
             path: the .safetensors file.
-            kind: the kind of weights.
-            config: the configuration of the module.
+            kind: the kind of weights, a key of `weights.KINDS`.
+            config: the configuration of the tokenizer, which is written with its weights.
             shares: the weight of each set of the run in the loss, by name.
         """
         self._path, self._kind, self._config, self._shares = path, kind, config, shares
@@ -40,7 +40,9 @@ class Best:
         return self._metadata.get("step", -1)
 
     def loss_of(self, scores: Mapping[str, float]) -> float:
-        """Returns the loss in the metrics of a validation, of several sets the weighted mean."""
+        """Returns the loss in the metrics of a validation. For several sets it is the mean by their
+        weights.
+        """
         if len(self._shares) == 1:
             return scores["loss"]
         losses = [scores[f"{name}/loss"] for name in self._shares]
@@ -51,8 +53,8 @@ class Best:
         evaluate: Callable[[TrainState], dict[str, float]],
         averaged: Callable[[TrainState], Any],
     ) -> Callable[[TrainState], dict[str, float]]:
-        """Returns `evaluate`, which now also writes the averaged weights if their loss is the
-        lowest.
+        """Returns a function that does what `evaluate` does, and also writes the averaged weights
+        if their loss is the lowest so far.
 
         Args:
             evaluate: training state -> metrics on held-out clips.
@@ -71,7 +73,8 @@ class Best:
         return scores
 
     def better(self, loss: float, step: int, params: Any) -> tuple[Any, int]:
-        """Returns (weights, their step): those in the file if their loss is below `loss`.
+        """Returns (weights, their step): those in the file if their loss is below `loss`, else
+        `params` and `step`.
 
         Args:
             loss: the validation loss of `params`.

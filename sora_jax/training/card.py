@@ -23,16 +23,17 @@ def card(
     """Returns the model card of a run, as JSON values.
 
     Args:
-        run: the run.
+        run: the configuration.
         identity: the run's identity as JSON values (`workdir.open_workdir`): its configuration,
             the fingerprint of its initial weights and the identity of its data.
         rows: the rows of metrics of the run.
-        data: descriptions of the latents that the model was trained on, by set.
+        data: the description of the latents of each set, by name (`latents.record`).
         words: the known words of the vocabulary.
         steps: training steps done.
         position: the position of the data iterator after them. Default: none, and the run cannot go
             on from the file (`training.start`).
-        text_encoder: the encoder that gives the features of prompts. Default: none.
+        text_encoder: the identity of T5, if it reads the prompts (`T5Prompts.identity`). Default:
+            none.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
     names += ("format",)

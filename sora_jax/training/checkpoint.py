@@ -5,7 +5,7 @@ while saving therefore keeps the previous checkpoint. Arrays are named by their 
 state, for example "params.blocks.kernel".
 
 Several processes save and restore together, each its own shards. All of them are at the same
-batch, so every process's data position is the same and any one can be read. A run can
+batch, so the data positions that they save are equal and any one can be read. A run can
 therefore continue with a different number of processes and see the same clips.
 """
 
@@ -26,7 +26,7 @@ from sora_jax.parallel import processes
 from sora_jax.training.state import TrainState
 
 ocp = orbax_v1()
-# Orbax logs a failed save with a thousand lines of tracebacks; `Checkpoints` tells of it in one.
+# Orbax logs a failed save with a thousand lines of tracebacks; `Checkpoints` reports it in one.
 logging.get_absl_logger().addFilter(
     lambda record: not (record.exc_info and "orbax" in record.pathname)
 )
@@ -69,7 +69,7 @@ class Checkpoints:
 
     Args:
         directory: the folder of the checkpoints.
-        keep: newest checkpoints to keep, default 2.
+        keep: number of newest checkpoints to keep, at least 1. Default 2.
         keep_step: a step whose checkpoint is also kept. Default: none.
     """
 
@@ -102,7 +102,7 @@ class Checkpoints:
         try:
             self._checkpointer.close()
         except (OSError, RuntimeError, ValueError) as closing:
-            # Raises a failed save again; the error under way has told of it.
+            # Closing raises a failed save again; the error under way has reported it already.
             if error is None:
                 raise self._unwritten(self._step, closing) from closing
 
@@ -117,10 +117,10 @@ class Checkpoints:
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
 
     def drop_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps, the newest first.
+        """Deletes the checkpoints of steps after `step`, the newest first.
 
         Raises:
-            UserError: no checkpoint would be left. None is deleted then.
+            UserError: there are checkpoints and all of them are later. Nothing is deleted then.
         """
         later = [one for one in self.steps if one > step]
         if later and len(later) == len(self.steps):
@@ -161,7 +161,7 @@ class Checkpoints:
             raise self._unwritten(step, error) from error
 
     def _unwritten(self, step: int, error: Exception) -> Exception:
-        """Returns the error for a checkpoint that cannot be written; others as they are."""
+        """Returns a UserError if `error` says that the disk cannot be written, else `error`."""
         disk = error if isinstance(error, OSError) else disk_error(error)
         if disk is None:
             return error
@@ -178,9 +178,9 @@ class Checkpoints:
         checkpoint and writes the later ones again.
 
         Args:
-            state: gives the structure, shapes, dtypes and shardings of the result.
+            state: any state of the run; it gives the structure, shapes, dtypes and shardings.
             iterator: the data iterator to move.
-            step: default the newest checkpoint that can be read.
+            step: the step of the checkpoint. Default: that of the newest one that can be read.
 
         Raises:
             UserError: `step`, or every checkpoint, is damaged or does not fit `state`. Nothing is

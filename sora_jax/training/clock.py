@@ -14,7 +14,10 @@ class Clock:
     Args:
         total_steps: steps of the whole run, for `eta_seconds`.
         step: the step that a continued run starts from. Default 0.
-        now: function that returns the time in seconds.
+        now: function that returns the time in seconds. Default `time.perf_counter`.
+
+    Attributes:
+        step_seconds: seconds per step in the last window of steps; nan before one has ended.
     """
 
     def __init__(
@@ -34,7 +37,8 @@ class Clock:
             self._paused += self._now() - start
 
     def lap(self, step: int) -> float:
-        """Ends the window of steps since the last call at `step`, and returns the window's seconds.
+        """Ends a window of steps at `step`, which began at the last call of `lap` or `restart`, and
+        returns the window's seconds without pauses.
 
         It sets `step_seconds`, the mean seconds per step of the window.
         """
@@ -47,7 +51,7 @@ class Clock:
     def restart(self, step: int) -> float:
         """Begins a window of steps at `step` and returns the seconds since the last one began.
 
-        `step_seconds` stays as it is. Used after the step that compiles, it leaves that step out.
+        `step_seconds` is not changed. So a call after the step that compiles leaves that step out.
         """
         seconds = self._now() - self._start - self._paused
         self._start, self._paused, self._step = self._now(), 0.0, step

@@ -1,6 +1,6 @@
 """Compiles a run's program ahead of time for devices that are not present.
 
-The compiler may abort its process, so `in_child` runs it in a child process. The child calls
+The compiler may abort its process, so `in_child` runs it in a child process, which calls
 `compile_for`.
 """
 
@@ -41,9 +41,11 @@ class TooLargeError(UserError):
 
 
 def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
-    """Returns one guided Euler step of the sampler, jitted for the mesh, and its arguments.
+    """Returns (step, arguments): one Euler step of the sampler with guidance, jitted for the mesh,
+    and its arguments.
 
-    The arguments are `jax.ShapeDtypeStruct`s: nothing is allocated.
+    The step maps (parameters, latents, start levels, text, negative text, level, next level) to the
+    latents at the next level. The arguments are `jax.ShapeDtypeStruct`s: nothing is allocated.
 
     Args:
         run: the run.
@@ -102,7 +104,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
     """Compiles a program of a run for absent hardware, and returns its report
     (`compilation_report.report`).
 
-    The process must be started with `topologies.environment`.
+    The process must be started with the variables of `topologies.environment`.
 
     Args:
         run: the run.
@@ -137,7 +139,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
 
 
 def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:
-    """Returns the traced step of training or of the sampler on the mesh."""
+    """Returns the traced step (`jax.stages.Traced`) of training or of the sampler on the mesh."""
     program = assemble(run, mesh)
     if kind == "sample":
         step, arguments = sampler(run, program, mesh)
@@ -146,13 +148,14 @@ def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:
 
 
 def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
-    """Explains an out-of-memory error of the compiler in one line; None for any other error.
+    """Returns an explanation of the compiler's out-of-memory error in one line; None for any other
+    error.
 
     The line states by how much memory is exceeded and which setting to change: rematerialisation
     first, then gradient accumulation, then more sharding.
 
     Args:
-        message: of the compiler.
+        message: the message of the compiler's error.
         run: the run.
         mesh: sizes of the mesh axes by name.
     """
@@ -191,8 +194,9 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
 def child() -> None:
     """The main function of the child process.
 
-    stdin: pickles of the user's modules to load and of (run, topology, kind). The last line of
-    stdout is JSON: the report, or {"error": one line, "too_large": whether for want of memory}.
+    It reads two pickles from stdin: the user's modules to load, and (run, topology, kind). The last
+    line of stdout is JSON: the report, or {"error": one line, "too_large": True if the memory of a
+    device is too small}.
     """
     load_modules(pickle.load(sys.stdin.buffer))
     run, topology, kind = pickle.load(sys.stdin.buffer)
@@ -255,9 +259,9 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
 def micro_batch(run: Run, topology: str) -> str:
     """Finds the largest micro-batch that fits in memory, and the flags to train with it.
 
-    Memory is modelled as a + b n for n clips on each of the data x fsdp shards of the batch. The
-    program is compiled with n = 1 and n = 2 to find a and b. A tenth of the device's memory is
-    left free.
+    A batch has data x fsdp shards, by the axes of the mesh. Memory is modelled as a + b n for n
+    clips on each shard. The program is compiled with n = 1 and n = 2 to find a and b. A tenth of
+    the device's memory is left free.
 
     The clips per update stay those of the configuration, rounded up to a multiple of data x fsdp.
     They are split into the fewest micro-batches of equal size that fit, whose gradients are

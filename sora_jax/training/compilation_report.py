@@ -28,23 +28,24 @@ def report(
     plain: float,
     forms: Mapping[str, Collection[str]],
 ) -> dict[str, Any]:
-    """Returns the report of a compiled step, as JSON values.
+    """Returns the report of a compiled step, as JSON values (`table` prints them).
 
     Bytes and FLOPs are those of one device, except the FLOPs named "all" and "without
-    recomputation", which are those of all devices. The roofline's times are lower bounds: each
-    divides work by a nominal peak of `topologies.DEVICES`. `mfu_bound` is the model FLOPs
-    utilisation that the largest of them allows.
+    recomputation", which are those of all devices. The roofline's times, in seconds, are lower
+    bounds: each divides work by a nominal peak of `topologies.DEVICES`. `mfu_bound` is the model
+    FLOPs utilisation that the largest of these times allows.
 
     Args:
         run: the run.
-        topology: for example "v5p:8x8x8".
-        kind: "train" or "sample".
+        topology: the hardware, for example "v5p:8x8x8" (`parallel.topologies`).
+        kind: "train" for a training step, "sample" for a step of the sampler.
         mesh: the mesh that the program was compiled for.
         compiled: the result of `jax.stages.Lowered.compile`.
-        seconds: {"trace": ..., "compile": ...}.
+        seconds: the time of tracing and of compilation, {"trace": ..., "compile": ...}.
         flops: FLOPs of the program on all devices.
-        plain: the same without what rematerialisation recomputes.
-        forms: implementations of each operation that were compiled (`kernels.dispatch.recorded`).
+        plain: FLOPs without those that rematerialisation recomputes, on all devices.
+        forms: names of the implementations of each operation that were compiled
+            (`kernels.dispatch.recorded`).
     """
     device, text = topologies.generation(topology), Compiled(compiled.as_text())
     collectives, traffic = text.collectives(), text.traffic()

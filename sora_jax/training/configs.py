@@ -34,7 +34,7 @@ def read_values(config: str | os.PathLike) -> dict[str, Any]:
 
 
 def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
-    """Returns the configuration's function, which returns its values."""
+    """Returns the configuration's function: () -> its values, a mapping by key."""
     if not str(config).endswith(".py"):
         if not CONFIGS:
             raise UserError(
@@ -67,7 +67,7 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
         overrides: values by key, such as {"train.steps": 200}.
 
     Raises:
-        UserError: the configuration is not one of a run, a key is unknown or a value is wrong.
+        UserError: the configuration has no section `model`, a key is unknown or a value is wrong.
     """
     values = read_with(config, overrides)
     if "model" not in values:
@@ -78,12 +78,15 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
 def read_with(
     config: str | os.PathLike, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Returns the values of a configuration, some of them replaced.
+    """Returns the values of a configuration as nested dictionaries, with some replaced.
 
-    The arguments are those of `load_run`.
+    Args:
+        config: a file whose name ends in .py, or a name in CONFIGS.
+        overrides: values by key, such as {"train.steps": 200}. Default: none.
 
     Raises:
-        UserError: the configuration cannot be read, or a key is inside a value.
+        UserError: the configuration cannot be read, or a key or value of `overrides` does not fit
+            its sections.
     """
     expect(config, (str, os.PathLike), "config", "give a file or the name of a configuration")
     expect(overrides, (Mapping, NoneType), "overrides", 'give a dict, as {"train.steps": 200}')

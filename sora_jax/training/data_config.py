@@ -19,23 +19,25 @@ class SetConfig:
     """One set of clips: a split of a source, in one format.
 
     Attributes:
-        source: a name of `data.named_sources.SOURCES`. Default "playhouse".
-        path: the user's files, for a source that reads some. A model also trains on a folder of
-            latents made by experiments.precompute, from any source.
+        source: a name of `data.named_sources.SOURCES`. Default "playhouse", scenes rendered by this
+            project.
+        path: the user's files, for a source that reads files. Or, to train a model, a folder of
+            latents made by experiments.precompute from any source.
         format: a name of `modality.FORMATS`. Default "nano". The next four change it.
         height, width: sides of a frame in pixels. Default 0: those of the format.
-        fps: frames per second; 29.97 is 30000/1001. Default 0: those of the format.
+        fps: frames per second; 29.97 is 30000/1001. Default 0: that of the format.
         seconds: duration; the nearest one with whole latents is used. Default 0: that of the
             format, or of each of its shots.
         family, style: those of Playhouse's scenes. Default "room", in all styles of the family.
         split: the split that is trained on. Default "train".
         clips: the largest number of clips, for a source that draws them. Default 2048.
-        fit: how frames of other proportions are fitted by the source `video_folder`: "crop"
-            (default), or "letterbox", whole between black bars. Latents have it already.
+        fit: how the source `video_folder` fits frames of other proportions: "crop" (default), or
+            "letterbox", whole between black bars. Frames of latents are fitted already, so leave
+            the default for a folder of latents.
         label: names the set in metrics and folders. Default: its folder or family, and its format.
         weight: the set's share of the batches of a mixture, up to a factor. Default 1.
-        batch_size: clips of a batch. Default 0: as many as have the latents of `train.batch_size`
-            clips of the first set (`batch_sizes`).
+        batch_size: clips of a batch. Default 0: a batch then has as many latents as
+            `train.batch_size` clips of the first set (`batch_sizes`).
     """
 
     source: str = "playhouse"
@@ -83,12 +85,14 @@ class SetConfig:
 
     @property
     def clip_format(self) -> ClipFormat:
-        """The format of the clips: `format` with the sides, rate and duration beside it."""
+        """The format of the clips: `format`, changed by `height`, `width`, `fps` and `seconds`."""
         return FORMATS[self.format].changed(self.height, self.width, self.fps, self.seconds)
 
     @property
     def name(self) -> str:
-        """Names the set in metrics and folders, such as "film@nano" or "room@nano-96x64-24fps"."""
+        """The name of the set in metrics and folders: `label`, or for example "film@nano" or
+        "room@nano-96x64-24fps".
+        """
         if self.label:
             return self.label
         clip = self.clip_format
@@ -129,8 +133,8 @@ class DataConfig(SetConfig):
     """The data of a training run: one set, or a mixture.
 
     Attributes:
-        sets: the sets of a mixture; the fields of a set then keep their defaults. Default: (), the
-            one set of these fields.
+        sets: the sets of a mixture. All other fields must then have their defaults. Default (): one
+            set, which the other fields describe.
     """
 
     sets: tuple[SetConfig, ...] = ()
@@ -153,12 +157,12 @@ class DataConfig(SetConfig):
 
     @property
     def mixture(self) -> tuple[SetConfig, ...]:
-        """The sets: `sets`, or the one of the other fields."""
+        """All sets: `sets`, or the one set that the other fields describe."""
         return self.sets or (self,)
 
     @property
     def weights(self) -> dict[str, float]:
-        """The share of the batches of each set by name, up to a factor."""
+        """The share of the batches that each set provides, by name, up to a common factor."""
         return {one.name: one.weight for one in self.mixture}
 
 
@@ -167,9 +171,10 @@ class ModelDataConfig(DataConfig):
     """The data that a model trains on; see `experiments/configs/playhouse_nano.py`.
 
     Attributes:
-        text_length: words of a prompt, padded. A family of Playhouse that needs more sets it.
-        words: of the captions, which become known words beside those of the initial weights or of
-            the families (`models.vocabulary`). Default: none.
+        text_length: words of a padded prompt. Default 64. A family of Playhouse's scenes has its
+            own length, which replaces it.
+        words: words that become known beside those of the initial weights, or without these of the
+            families (`models.vocabulary`). Give words of the captions. Default: none.
         skip_damaged: True replaces a clip by the next one if its latents cannot be read or are not
             finite. By default the run stops at such a clip.
     """
@@ -194,7 +199,7 @@ def batch_sizes(data: DataConfig, batch_size: int, modality: str = "video") -> d
     Args:
         data: the configuration.
         batch_size: clips of a batch of the first set.
-        modality: whose latents are counted, "video" (default) or "audio".
+        modality: the modality whose latents are counted, "video" (default) or "audio".
     """
 
     def size(format: ClipFormat) -> int:
@@ -211,8 +216,8 @@ def batch_sizes(data: DataConfig, batch_size: int, modality: str = "video") -> d
 
 
 def published(data: Mapping) -> dict:
-    """Returns the JSON values of a data configuration without the folders above its paths, which a
-    published file must not reveal.
+    """Returns the JSON values of a data configuration with only the last part of each path, because
+    a published file must not reveal the folders above it.
     """
     sets = [{**one, "path": Path(one["path"]).name} for one in data.get("sets", ())]
     return {**data, "path": Path(data["path"]).name} | ({"sets": sets} if sets else {})

@@ -30,15 +30,16 @@ TOKENIZERS = {
 
 
 def _made(one: SetConfig) -> bool:
-    """True if the set's path holds latents."""
+    """True if the set's path is a folder of latents."""
     return bool(one.path) and (Path(one.path).expanduser() / record.DESCRIPTION).exists()
 
 
 def identify(data: ModelDataConfig) -> dict[str, Any]:
-    """Returns the identity of the data, computed without making them: of one set, or of each set
-    of a mixture by name.
+    """Returns the identity of the data: entries that tell one data set from another, such as the
+    source, the split and the fingerprints of the tokenizers. No data are made for it.
 
-    A run refuses to continue with data of another identity.
+    The identity of a mixture is a dict {name of a set: its identity}. A run refuses to continue
+    with data of another identity.
 
     Raises:
         UserError: the data do not exist.
@@ -68,19 +69,18 @@ def _identify(one: SetConfig) -> dict[str, Any]:
 
 
 def latents_of(data: ModelDataConfig, workdir: Path) -> dict[str, Path]:
-    """Returns {name of the set: folder of its latents}, each the set's path or a folder in
-    WORKDIR/data.
+    """Returns {name of the set: folder of its latents}.
 
-    Folders in WORKDIR/data are made or completed here with the shipped tokenizers, unless they are
-    complete.
+    If a set's path holds latents, it is that path. For any other set, clips are encoded into a
+    folder of WORKDIR/data with the shipped tokenizers; a folder that is unfinished is completed.
 
     Args:
         data: the configuration of the data.
         workdir: the run's directory, WORKDIR.
 
     Raises:
-        UserError: several processes train together and a path holds no latents, or the sets were
-            made by different tokenizers.
+        UserError: several processes train together and a path holds no latents, the sets were made
+            by different tokenizers, or a folder in WORKDIR/data holds other latents.
     """
     folders = {
         one.name: _latents_of(one, workdir / "data" / (one.name if data.sets else ""), workdir)
@@ -155,14 +155,14 @@ def _held_out(one: SetConfig, workdir: Path, clips: int) -> Path:
 def vocabulary(
     sets: Mapping[str, Mapping[str, Any]], text_length: int
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Returns (words of the captions, number of words of a padded prompt by set).
+    """Returns (known words, {set: number of words of a padded prompt}).
 
-    The words are those of all families of scenes together. Data without a family, such as a user's
-    videos alone, get the words of the family `room`.
+    The known words are those of the sets' families of scenes together. If no set has a family, as
+    with a user's videos alone, they are the words of the family `room`.
 
     Args:
         sets: the identity of each set by name (`identify`).
-        text_length: of the configuration: words of a padded prompt for data without a family.
+        text_length: words of a padded prompt for a set without a family.
     """
     families = {name: FAMILIES[one["family"]] for name, one in sets.items() if "family" in one}
     spoken = (family.words for family in families.values() or [FAMILIES["room"]])
@@ -196,9 +196,9 @@ def open_mixture(
         data: the configuration.
         folders: the latents of each set (`latents_of`).
         sizes: clips of a batch of each set.
-        text_tokenizers: of each set: captions -> tokens and mask.
-        seed: the seed of the order and of the captions.
-        fingerprints: expected fingerprints of the tokenizers. Default: not checked.
+        text_tokenizers: the encoder of prompts of each set: captions -> tokens and mask.
+        seed: the seed of the order of clips and of the choice among their captions.
+        fingerprints: expected fingerprints of the video and audio tokenizers. Default: not checked.
         rows: indices of the rows of each batch to read, by set. Default: all.
 
     Raises:
@@ -229,14 +229,15 @@ def held_out_batches(
     fingerprints: Mapping[str, str],
     rows: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Returns the first batches of each set of held-out latents, always the same.
+    """Returns the first batches of each set of held-out latents, {set: [batch, ...]}. They are the
+    same at every call.
 
     Args:
         data: the configuration.
         folders: the held-out latents of each set (`validation_of`).
         sizes: clips of a batch of each set.
-        text_tokenizers: of each set: captions -> tokens and mask.
-        clips: clips of each set, up to a whole batch. A smaller set repeats its clips.
+        text_tokenizers: the encoder of prompts of each set: captions -> tokens and mask.
+        clips: clips of each set, rounded up to whole batches. A smaller set repeats its clips.
         fingerprints: fingerprints of the tokenizers of the training latents.
         rows: indices of the rows of each batch to read, by set. Default: all.
 

@@ -16,8 +16,8 @@ from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.models.text_encoder import PromptEncoder
 
-Indices = tuple[np.ndarray, np.ndarray]
-LATENTS = ("stills", "voices")  # of references; the other arrays are masks
+Indices = tuple[np.ndarray, np.ndarray]  # (clips, draws) of `Order.indices`
+LATENTS = ("stills", "voices")  # arrays of references that hold latents; the others are masks
 
 
 @jax.tree_util.register_dataclass
@@ -26,18 +26,20 @@ class LatentSet:
     """The latents and captions of M clips in device memory.
 
     Clip i has captions[i] paraphrases of its caption, each a row of tokens. Q is the largest number
-    of paraphrases of a clip.
+    of paraphrases of a clip, and R the number of slots for characters of a clip.
 
     Attributes:
         video: latents, float16 [M,T,H,W,C].
         audio: latents, float16 [M,N,C].
-        tokens: int32 [M,Q,L], padded with zeros along Q.
+        tokens: ids of words, int32 [M,Q,L], padded with zeros along Q.
         text_mask: bool [M,Q,L], True for a word, False for padding.
-        text_shots: the shot of each word from 1, 0 for all shots, int8 [M,Q,L].
-        text_slots: the slot of each name from 1, 0 for other words, int8 [M,Q,L].
-        references: arrays [M,R,...] by name (`latents.loader.stacked`); {} for a set without.
-        captions: paraphrases of each clip, int32 [M], at least 1.
-        has_audio: bool [M].
+        text_shots: the shot that each word describes, from 1; 0 for all shots. int8 [M,Q,L].
+        text_slots: the slot of the character that a word names, from 1; 0 for all other words.
+            int8 [M,Q,L].
+        references: stills and voices of the clips' characters, arrays [M,R,...] by name
+            (`latents.loader.stacked`); {} for a set without references.
+        captions: number of paraphrases of each clip, int32 [M], at least 1.
+        has_audio: bool [M], False for a clip without audio.
     """
 
     video: jax.Array
@@ -68,15 +70,16 @@ def fill(
     While the device encodes a batch, the host draws the next one.
 
     Args:
-        source_batches: batches of clips as `data.sources` describes.
-        encode: from `data.encode.encoder`.
+        source_batches: batches of clips, dicts with frames, samples, captions and more
+            (`data.sources`).
+        encode: from `data.encode.encoder`: (frames, samples) -> latents.
         tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
         count: the largest number of clips.
         until: a time of `time.monotonic()` in seconds. No batch is started after it, except the
             first. Default: no limit.
-        progress: whether to show a progress bar.
-        refer: from `data.encode.reference_encoder`; encodes the references of batches that have
-            any. Default: they are left out.
+        progress: whether to show a progress bar. Default True.
+        refer: from `data.encode.reference_encoder`; encodes the characters' references in batches
+            that have any. Default: references are left out.
 
     Raises:
         UserError: a clip's latents are not finite, or there is no clip.
@@ -130,7 +133,9 @@ def fill(
 
 
 def _joined(references: Sequence[Mapping[str, np.ndarray]]) -> dict[str, jax.Array]:
-    """Returns the references of batches, one after another, as a set stores them."""
+    """Returns the references of consecutive batches joined along the axis of clips, by name, in
+    the dtypes of `LatentSet.references`.
+    """
     return {
         name: jnp.asarray(np.concatenate([part[name] for part in references]), _dtype(name))
         for name in (references[0] if references else ())
@@ -143,7 +148,10 @@ def _dtype(name: str) -> Any:
 
 
 def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
-    """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros."""
+    """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros along Q.
+
+    `captions` has the number of rows of each of the M clips; Q is the largest of them.
+    """
     counts = np.asarray(captions)
     clip = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -153,10 +161,10 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, Any]:
-    """Returns a batch of clips of a set: latents, tokens and masks by name, float32, with one
-    caption per clip.
+    """Returns a batch of B clips of a set by name: latents in float32, and the tokens and masks of
+    one caption per clip.
 
-    The entries are those of `latents.loader.batches`, without times.
+    The entries are those of `latents.loader.batches`, without "times".
 
     Args:
         latents: the set.
@@ -184,7 +192,8 @@ def shapes(batch_shapes: Mapping[str, Any], count: int, paraphrases: int) -> Lat
     """Returns a `LatentSet` of `jax.ShapeDtypeStruct`s, for `compile_steps`: nothing is allocated.
 
     Args:
-        batch_shapes: shapes of a batch, by the names of its arrays.
+        batch_shapes: the arrays of a batch as `jax.ShapeDtypeStruct`s by name
+            (`program.batch_shapes`).
         count: number of clips M.
         paraphrases: largest number of captions of a clip, Q.
     """
@@ -238,10 +247,11 @@ class Order:
             raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
 
     def indices(self, step: int, steps: int) -> Indices:
-        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size].
+        """Returns (clips, draws) for the `steps` steps after step `step`, each int32
+        [steps, batch_size].
 
-        clips are indices of the clips. draws are random numbers that select their captions
-        (`gather`).
+        `clips` are indices of clips. `draws` are random integers that select a caption of each
+        clip (`gather`).
         """
         positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
         passes, places = np.divmod(positions, self.count)
@@ -255,10 +265,10 @@ class Order:
 
 @functools.lru_cache(maxsize=2)
 def _pass(count: int, seed: int, number: int) -> np.ndarray:
-    """Returns the permutation and the draws of one pass, int32 [2, count].
+    """Returns the permutation of the clips and the draws of pass `number`, int32 [2, count].
 
-    Each pass has its own Philox stream. Only the stream's raw integers are used: they are the same
-    in every version of NumPy, and the methods of `numpy.random.Generator` may not be.
+    Each pass has its own Philox stream. Only the stream's raw integers are used, because they are
+    the same in every version of NumPy. Results of `numpy.random.Generator`'s methods may change.
     """
     raw = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(2 * count)
     order = np.argsort(raw[:count], kind="stable")

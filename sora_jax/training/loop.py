@@ -45,19 +45,28 @@ AHEAD = 2  # steps dispatched to the device before their results are ready
 class TrainConfig:
     """The length of a training run, its logging and its checkpoints.
 
-    A checkpoint is saved every `checkpoint_every` steps (0: never), at the end of the first window
-    of `log_every` steps that ends more than `checkpoint_minutes` after the last checkpoint, and
-    after the last step. Saving by the clock only at the end of a window keeps the steps of the
-    rows of metrics independent of speed.
+    A checkpoint is saved every `checkpoint_every` steps, at the end of the first window of
+    `log_every` steps that ends more than `checkpoint_minutes` after the last checkpoint, and after
+    the last step. Saving by the clock only at the end of a window keeps the steps of the rows of
+    metrics independent of speed.
+
+    Attributes:
+        steps: training steps of the whole run. Default 1000.
+        seed: seed of the initial weights, of the order of clips and of the noise. Default 0.
+        batch_size: clips of a batch of the first set. Default 32.
+        log_every: steps of a window, for which one row of metrics is written. Default 20.
+        checkpoint_every: steps between checkpoints. Default 0: none are saved by the step.
+        checkpoint_minutes: minutes between checkpoints. Default 5.
+        keep: newest checkpoints to keep. Default 2.
     """
 
     steps: int = 1000
     seed: int = 0
     batch_size: int = 32
-    log_every: int = 20  # steps
-    checkpoint_every: int = 0  # steps
+    log_every: int = 20
+    checkpoint_every: int = 0
     checkpoint_minutes: float = 5.0
-    keep: int = 2  # checkpoints
+    keep: int = 2
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "log_every", "keep"):
@@ -70,13 +79,18 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """A callback `call(state)` every `steps` steps (0: never in between) and after the last."""
+    """A callback of the training loop, with the steps after which it is called.
+
+    Attributes:
+        call: training state -> metrics or pictures by name.
+        steps: it is called every `steps` steps and after the last. Default 0: after the last only.
+    """
 
     call: Callable[[TrainState], Mapping[str, Any]]
     steps: int = 0
 
     def due(self, step: int, last: bool) -> bool:
-        """Whether to call after `step`; `last` says that it is the last step."""
+        """Returns whether to call after `step`; `last` is True if that is the run's last step."""
         return last or bool(self.steps and step % self.steps == 0)
 
 
@@ -96,7 +110,8 @@ def fit(
 ) -> TrainState:
     """Trains to `config.steps`, from the newest checkpoint of `workdir` if there is one.
 
-    If the directory held a run of another length, the steps that both do not share are made anew.
+    If the directory holds a run with another number of steps, the checkpoints after the last step
+    that both runs share (`Workdir.shared`) are deleted, so the later steps are trained anew.
 
     Args:
         state: the state before step 0. Its buffers are donated: do not use it again.
@@ -106,9 +121,9 @@ def fit(
         config: the length, logging and checkpoints.
         workdir: the run's directory.
         start: where a run without checkpoints starts (`open_start`). Default: at step 0.
-        evaluate: returns metrics of a state, written as val/NAME. Default: none.
-        pictures: returns images {name: uint8 [H, W, 3]} of a state for TensorBoard. Default: none.
-        profile: a window of the profiler, written beside the metrics. Default: none.
+        evaluate: its call returns {NAME: metric} of a state, written as val/NAME. Default: none.
+        pictures: its call returns images {name: uint8 [H, W, 3]} for TensorBoard. Default: none.
+        profile: the steps to profile; the trace is written to TensorBoard. Default: none.
         flops: FLOPs of a step; adds the metrics of `StepFlops.rates`. Default: none.
         keep_step: a step whose checkpoint is saved and kept, from which a longer run can begin
           (`optim.stable_steps`). Default: none.
@@ -118,8 +133,7 @@ def fit(
 
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
-        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`). The step under way is
-          completed and saved, and the message names the step that the run continues from.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM (`Preempted`), after the step was saved.
     """
     with (
         Checkpoints(workdir.path / "checkpoints", config.keep, keep_step) as checkpoints,
@@ -166,7 +180,7 @@ def newest(state: TrainState, batches: Any, workdir: Workdir) -> TrainState:
     """Returns the state of the newest checkpoint, and moves the iterator `batches` to its position.
 
     Args:
-        state: gives the structure, shapes, dtypes and shardings of the result.
+        state: any state of the run; it gives the structure, shapes, dtypes and shardings.
         batches: the iterator of the run's batches.
         workdir: the run's directory.
 
@@ -198,7 +212,8 @@ class _Loop:
         self.step = self.saved = int(state.step)
         self.window: list[tuple[int, dict[str, jax.Array]]] = []  # metrics since the last row
         self.compiled = False
-        self.said = self.validated = ""  # of the bar: speed and loss; loss of the last validation
+        # Texts of the progress bar: speed and loss; loss of the last validation.
+        self.said = self.validated = ""
         self.last_save = time.monotonic()
         self.writer = metrics_lib.Writer(workdir.path, self.step) if first else None
         self.clock = Clock(config.steps, self.step)
@@ -260,7 +275,7 @@ class _Loop:
         return by_clock or bool(every and self.step % every == 0)
 
     def _rows(self) -> list[dict[str, float]]:
-        """Fetches the metrics of the window's steps.
+        """Fetches the metrics of the window's steps from the device, {name: value} of each.
 
         Raises:
             UserError: a loss or gradient is not finite.
@@ -280,7 +295,7 @@ class _Loop:
         return rows
 
     def log(self, flops: metrics_lib.StepFlops | None) -> None:
-        """Ends the window: writes a row of its mean metrics and speeds."""
+        """Ends the window: writes a row of its mean metrics and its speed. `flops` adds rates."""
         rows = self._rows()
         self.clock.lap(self.step)
         seconds = self.clock.step_seconds
@@ -303,14 +318,14 @@ class _Loop:
         self.window.clear()
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
-        """Returns a context whose time is no training time. Waits for the dispatched steps first,
-        whose time is.
+        """Returns a context whose time does not count as training time. It first waits for the
+        dispatched steps, whose time does count.
         """
         jax.block_until_ready(self.state)
         return self.clock.pause()
 
     def save(self, wait: bool) -> None:
-        """Saves a checkpoint, unless this step has one. `wait` waits until it is on disk."""
+        """Saves a checkpoint, unless this step has one. `wait=True` waits until it is on disk."""
         if self.step != self.saved:
             with self.paused():
                 self.checkpoints.save(self.step, self.state, self.batches, wait=wait)

@@ -25,7 +25,7 @@ def mean(
 
     Args:
         rows: {metric: scalar} of each step.
-        weights: of the rows, positive. Default: equal weights.
+        weights: positive weights of the rows. Default: equal weights.
 
     Returns:
         {metric: mean}; NaN for a metric without a value, {} without rows.
@@ -40,10 +40,10 @@ def mean(
 
 
 def read(path: Path, last: float = float("inf")) -> list[dict[str, float]]:
-    """Reads a metrics.jsonl: {"step": ..., metric: value} of each row, in order of steps.
+    """Returns the rows of a metrics.jsonl, {"step": ..., metric: value}, in order of steps.
 
-    A last line that a crash cut short is left out, and so are rows of steps after `last`. A file
-    that does not exist has no rows.
+    A last line that a crash cut short is left out, and so are rows of steps after `last` (default:
+    no limit). A file that does not exist has no rows.
     """
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -65,7 +65,7 @@ def thin(
         points: largest number of points. Default: 50.
 
     Returns:
-        [[last step, mean value], ...].
+        [[last step, mean value], ...], one pair for each group of neighbouring rows.
     """
     rows = [row for row in rows if row.get(name) is not None]
     groups = np.array_split(np.arange(len(rows)), min(points, len(rows))) if rows else []
@@ -94,7 +94,7 @@ def hours(rows: Sequence[Mapping[str, Any]]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class StepFlops:
-    """FLOPs of one step, without recomputation, and the peak of all devices.
+    """FLOPs of one training step, without recomputation, and the peak rate of all devices.
 
     Attributes:
         model: FLOPs of the model's forward and backward pass.
@@ -107,10 +107,10 @@ class StepFlops:
     peak: float
 
     def rates(self, seconds: float) -> dict[str, float]:
-        """Returns the speed metrics of a step that takes `seconds`.
+        """Returns the speed metrics of a step that takes `seconds`, by name.
 
-        `flops_per_second` is the model's. `mfu` (model FLOPs utilisation) and `optimizer_mfu` are
-        fractions of the peak. `Writer` leaves out nan.
+        `flops_per_second` is the rate of the model's FLOPs. `mfu` (model FLOPs utilisation) and
+        `optimizer_mfu` are fractions of the peak, nan if it is unknown; `Writer` leaves out nan.
         """
         return {
             "flops_per_second": self.model / seconds,
@@ -151,7 +151,7 @@ class Writer:
             self._board.add_scalar(name, value, step)
 
     def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures, uint8 [H, W, 3], to TensorBoard alone."""
+        """Writes pictures by name, uint8 [H, W, 3], to TensorBoard alone."""
         for name, picture in pictures.items():
             self._board.add_image(name, picture, step, dataformats="HWC")
         self._board.flush()

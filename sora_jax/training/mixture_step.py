@@ -8,21 +8,19 @@ from sora_jax.training.step import StepFn
 
 
 def on_parts(step: StepFn) -> StepFn:
-    """Returns a training step for batches {name: batch} of `mix`, made of a step for a batch of one
-    set.
-    """
+    """Returns a training step that takes batches {set: batch}, from one that takes the batch."""
     return lambda state, tagged: step(state, part(tagged)[1])
 
 
 def with_set_losses(step: StepFn, several: bool = True) -> StepFn:
-    """Returns a training step for batches of `mix` with more metrics than the given one.
+    """Returns a training step for batches {set: batch} that adds metrics to those of `step`.
 
-    The metric `clips` is the number of clips of the batch.
+    It adds `clips`, the number of clips of the batch, and perhaps the losses of its set.
 
     Args:
-        step: a step for batches of `mix`.
-        several: True, the default, adds the losses of the batch's set, such as SET/loss. Rows of
-            metrics hold their means over the batches of that set.
+        step: a training step for batches {set: batch}.
+        several: True, the default, adds each loss under the name of the batch's set too, such as
+            SET/loss. A row of metrics then holds its mean over the batches of that set.
     """
 
     def measured(state: Any, tagged: Mapping[str, Any]) -> tuple[Any, dict]:

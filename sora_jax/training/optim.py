@@ -1,35 +1,37 @@
 r"""The optimizer: optax transforms for clipping, AdamW or Muon, a schedule and weight averaging.
 
     g <- g min(1, c / |g|)                                    clipping by the global norm        (1)
-    u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (Loshchilov, Hutter, 2019)   (2)
+    u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (arXiv:1711.05101)           (2)
     u  = -lr_t (.2 sqrt(max(a, b)) orth(m~) + w p)            Muon, for a x b matrices alone    (2')
     lr_t: 0 -> lr over `warmup` updates, then a cosine down to lr * `final`                      (3)
     lr_t: 0 -> lr over `warmup` updates, lr, and over the last updates
           lr (1 - (1 - `final`) sqrt(x)), 0 <= x <= 1                                           (3')
     e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
 
-g is the gradient, p the parameters, m^ and n^ the bias-corrected moments, w the weight decay
-and e the exponential moving average of p.
+g is the gradient, c the limit `clip`, p the parameters, u their update, t its number, m^ and n^ the
+bias-corrected moments of g, w the weight decay, and e the exponential moving average of p with
+decay d (`ema`).
 
-(2') replaces (2) for kernels when `muon` is set (Jordan, 2024). orth(m~) is the orthogonal
-matrix nearest to the momentum, by five Newton-Schulz iterations. The factor .2 sqrt(max(a, b))
-gives Muon's updates the RMS of AdamW's, so that lr keeps its meaning (Liu et al., 2025,
-arXiv:2502.16982). A convolution's kernel counts as a matrix (height width inputs) x outputs. A
-stack of blocks counts as one matrix for each block. `muon_stacked` computes the same updates
-with one Newton-Schulz iteration for each shape of matrix (`stacked.py`). It is meant for GPUs.
+Muon, (2'), replaces AdamW, (2), for kernels when `muon` is set (Jordan, 2024). m~ is the Nesterov
+momentum of g, and orth(m~) the orthogonal matrix nearest to it, by five Newton-Schulz iterations.
+The factor .2 sqrt(max(a, b)) gives Muon's updates the RMS of AdamW's, so that lr keeps its meaning
+(Liu et al., 2025, arXiv:2502.16982). A convolution's kernel counts as a matrix
+(height width inputs) x outputs. A stack of blocks counts as one matrix for each block.
+`muon_stacked` computes the same updates with one batched Newton-Schulz iteration for each shape of
+matrix (`stacked.py`). It is meant for GPUs.
 
-(3) is the schedule "cosine". (3') is "wsd", warm-up-stable-decay (Hu et al., 2024,
-arXiv:2404.06395), with the decay of Haegele et al. (2024, arXiv:2405.18392) over the last
-fraction `decay` of the updates. Before the decay it does not depend on the length of the run, so
-a run can be made longer or shorter: it goes on from a checkpoint before both decays
-(`workdir.open_workdir`).
+Equation (3) is the schedule "cosine". Equation (3') is "wsd", warm-up-stable-decay (Hu et al.,
+2024, arXiv:2404.06395), with the decay of Haegele et al. (2024, arXiv:2405.18392). x rises from 0
+to 1 over the last fraction `decay` of the updates. Before that the rate does not depend on the
+length of the run, so a run can be made longer or shorter: it goes on from a checkpoint before both
+decays (`workdir.open_workdir`).
 
-w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions and,
-without `muon`, embeddings. They are selected by name rather than by rank, since a stack of
-blocks gives biases, scales and gates a second axis too. (4) is last in the chain: it sees the
-final update and passes it on unchanged. Its d_t lets the average forget the initial weights
-early. Gradient accumulation over k batches wraps the whole chain, so (1) to (4) see mean
-gradients.
+Weight decay w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions
+and, without `muon`, embeddings. They are selected by name rather than by rank, since a stack of
+blocks gives biases, scales and gates a second axis too. The average (4) is last in the chain: it
+sees the final update and passes it on unchanged. Its d_t lets the average forget the initial
+weights early. Gradient accumulation wraps the whole chain, so (1) to (4) see the mean gradients of
+`accumulate` batches.
 """
 
 import dataclasses
@@ -46,27 +48,43 @@ from sora_jax.training.stacked import by_shape
 from sora_jax.tree import flatten
 
 SCHEDULES = ("cosine", "wsd")
-DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
+DECAYED = ("kernel", "embedding")  # last parts of parameters' names
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Hyperparameters of the optimizer, in the order of equations (1) to (4)."""
+    """Hyperparameters of the optimizer, in the order of equations (1) to (4).
+
+    Attributes:
+        clip: largest global norm of the gradients, c in (1). Default 1.
+        lr: the largest learning rate. Default 1e-3.
+        muon: True uses Muon, (2'), for kernels. Default False: AdamW, (2), for all parameters.
+        muon_stacked: True batches Muon's iterations by shape of matrix, for GPUs. Default False.
+        b1, b2: decay rates of AdamW's moments. Default 0.9 and 0.99.
+        eps: the constant of (2). Default 1e-8.
+        weight_decay: w of (2) and (2'). Default 0.01.
+        schedule: "cosine" (default), equation (3), or "wsd", (3').
+        warmup: updates over which the learning rate rises. Default 100.
+        decay: fraction of the updates over which the rate of "wsd" falls. Default 0.2.
+        final: learning rate at the last step, a fraction of lr. Default 0.01.
+        ema: decay d of the averaged weights in (4). Default 0.995; 0: no average.
+        accumulate: batches per update. Default 1.
+    """
 
     clip: float = 1.0
     lr: float = 1e-3
     muon: bool = False
-    muon_stacked: bool = False  # one Newton-Schulz iteration for each shape of matrix: for GPUs
+    muon_stacked: bool = False
     b1: float = 0.9
     b2: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.01
-    schedule: str = "cosine"  # or "wsd"
-    warmup: int = 100  # updates
-    decay: float = 0.2  # fraction of the updates over which "wsd" falls
-    final: float = 0.01  # fraction of lr at the last step
-    ema: float = 0.995  # 0: no average
-    accumulate: int = 1  # batches per update
+    schedule: str = "cosine"
+    warmup: int = 100
+    decay: float = 0.2
+    final: float = 0.01
+    ema: float = 0.995
+    accumulate: int = 1
 
     def __post_init__(self):
         within(self, "(0, inf)", "clip", "lr", "eps")
@@ -93,9 +111,9 @@ class EmaState(NamedTuple):
 
 
 def ema_params(decay: float) -> optax.GradientTransformation:
-    """Returns equation (4): a transform that averages the parameters after each update.
+    """Returns a transform that averages the parameters after each update, equation (4).
 
-    It must come last in a chain.
+    It must come last in a chain. `decay` is d of the equation.
     """
 
     def init(params: Any) -> Any:
@@ -133,9 +151,9 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
 
 
 def schedule(config: OptimConfig, steps: int | jax.Array, start: int = 0) -> optax.Schedule:
-    """Returns the learning rate by update, equation (3) or (3').
+    """Returns a function from the number of an update to its learning rate, equation (3) or (3').
 
-    A run has steps / accumulate updates. The warm-up of (3) takes at most a tenth of them; its
+    A run has steps / accumulate updates. The warm-up of "cosine" takes at most a tenth of them; its
     values equal those of `optax.warmup_cosine_decay_schedule` bitwise.
 
     Args:
@@ -170,15 +188,15 @@ def schedule(config: OptimConfig, steps: int | jax.Array, start: int = 0) -> opt
 
 
 def decay_updates(config: OptimConfig, steps: Any) -> Any:
-    """Returns the updates over which "wsd" falls in a run of `steps` batches."""
+    """Returns the number of updates over which "wsd" falls in a run of `steps` batches."""
     return steps // config.accumulate * config.decay // 1
 
 
 def stable_steps(config: OptimConfig, steps: int) -> int | None:
-    """Returns the batches of a run of `steps` batches before its learning rate falls.
+    """Returns the number of batches before the learning rate falls, in a run of `steps` batches.
 
-    Until then a longer run is the same to the bit. None for the schedule "cosine", which depends on
-    `steps` from its first update on.
+    Until then a longer run is the same to the bit. Returns None for the schedule "cosine", which
+    depends on `steps` from its first update on.
     """
     if config.schedule != "wsd":
         return None
@@ -192,7 +210,9 @@ def decayed(params: Any) -> Any:
 
 
 def matrices(params: Any) -> Any:
-    """Returns the axes of each matrix of (2'): a tree like `params`, None where (2) applies."""
+    """Returns which parameters Muon updates: a tree like `params` with the row and column axes of
+    each matrix (`MuonDimensionNumbers`), None where AdamW applies.
+    """
 
     def axes(name: str, x: jax.Array):
         if name.rpartition("/")[2] != "kernel":
@@ -208,7 +228,10 @@ def matrices(params: Any) -> Any:
 
 
 def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
-    """Returns equation (2), or, with `muon`, (2') for kernels and (2) for the rest."""
+    """Returns AdamW, equation (2), or, with `muon`, Muon (2') for kernels and AdamW for the rest.
+
+    `lr` maps the number of an update to the learning rate.
+    """
     if not config.muon:
         return optax.adamw(
             lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
@@ -238,8 +261,9 @@ def make_optimizer(
         steps: batches of the whole run.
         start: batches that were made before, by an optimizer whose moments are lost (`schedule`).
             Default 0.
-        trained: parameters -> a tree of bool like them. The others stay to the bit, and have
-            neither moments nor averages. Default None: all are trained.
+        trained: parameters -> a tree of bool like them, True where a parameter is trained. The
+            others stay to the bit, and have neither moments nor averages. Default None: all are
+            trained.
     """
     lr = schedule(config, steps, start // config.accumulate)
     chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, lr)]

@@ -39,14 +39,15 @@ def previews(
         program: the run's program.
         tokenizer: the text tokenizer.
         tokenizers: fingerprints of the video and audio tokenizers that made the latents.
-        folder: each call writes the clips to a folder in it, named by the step.
+        folder: each call writes its clips to a subfolder of it, named by the step.
 
     Returns:
-        state -> the contact sheets {"clip_0": uint8 [H, W, 3], ...} of the clips.
+        A function state -> {"clip_0": uint8 [H, W, 3], ...}, the clips' contact sheets (a picture
+        of some frames and of the sound).
 
     Raises:
         UserError: the latents were made by other tokenizers than those of `run.sample`, or several
-            processes train together, none of which holds all weights.
+            processes train together, because none of them holds all weights.
     """
     if processes.several():
         raise UserError(
@@ -84,11 +85,11 @@ def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str,
     """Generates a clip for each of `config.prompts`, with seeds 0, 1, ..., and writes them to
     `folder`.
 
-    Each clip is an mp4 and a contact sheet.
+    Each clip is written as an mp4 and as a contact sheet in png.
 
     Args:
         pipeline: the pipeline that generates.
-        config: the prompts; steps and guidance of the sampler.
+        config: the prompts, and the steps and guidance of the sampler.
         folder: where the files are written.
 
     Returns:

@@ -35,15 +35,15 @@ class Program:
     Attributes:
         formats: the format of the clips of each set, by name.
         create: () -> a new model with initial parameters.
-        merge: parameters of the run -> the model with these parameters.
+        merge: parameters of the run -> the model with these parameters. Parameters of the run are
+            those of the model, or with LoRA the tree that `adapt.begin` returns.
         shapes: the model's parameters as a tree of `jax.ShapeDtypeStruct`.
-        begin: parameters of the model -> the state before the first step. Those of the run are the
-            same, or with LoRA `adapt.begin`.
+        begin: parameters of the model -> the training state before the first step.
         placement: (shardings of the state, shardings of a batch).
         step: (state, batch) -> (state, metrics), jitted.
-        loss: (params, batch, key) -> (loss, metrics).
-        validation_loss: the same with `validation_flow`.
-        batches: a batch of each set as `jax.ShapeDtypeStruct`s, by name.
+        loss: (parameters of the run, batch, key) -> (loss, metrics).
+        validation_loss: as `loss`, with the settings of `validation_flow`.
+        batches: the arrays of a batch of each set as `jax.ShapeDtypeStruct`s, {set: {name: shape}}.
     """
 
     formats: dict[str, ClipFormat]
@@ -64,15 +64,16 @@ class Program:
 
     @property
     def batch_shapes(self) -> dict[str, Any]:
-        """The shapes of a batch of the first of the run's sets, `jax.ShapeDtypeStruct`s by name."""
+        """The arrays of a batch of the run's first set, `jax.ShapeDtypeStruct`s by name."""
         return next(iter(self.batches.values()))
 
 
 def validation_flow(flow: FlowConfig) -> FlowConfig:
-    """Returns the settings of the loss on held-out clips: the default levels and tasks, without
-    dropout of text and coupling, for the network of `flow`.
+    """Returns the settings of the loss on held-out clips: the default noise levels and tasks,
+    without dropout of text, references and coupling. `output` and `first_latents` are those of
+    `flow`.
 
-    So runs that are trained with other levels, tasks or weights have comparable losses.
+    So runs that are trained with different levels, tasks or weights have comparable losses.
     """
     return FlowConfig(
         output=flow.output,
@@ -96,7 +97,8 @@ def assemble(
         run: the configuration.
         mesh: the devices.
         start: steps that were made before, by an optimizer whose moments are lost. Default: 0.
-        rows: (first, number) of the rows of new words in the embedding. Default: none.
+        rows: the rows of new words in the embedding, (index of the first, number of rows). Default:
+            none.
         text_lengths: words of a padded prompt by set. Default: `data.text_length` for all.
 
     Raises:
@@ -159,16 +161,16 @@ def assemble(
 def batch_shapes(
     model: STDiTConfig, format: ClipFormat, size: int, words: int, cast: int = 0
 ) -> dict[str, Any]:
-    """Returns the shapes of a batch of latents (`latents.loader.batches`), `jax.ShapeDtypeStruct`s
-    by name.
+    """Returns the arrays of a batch of latents as `jax.ShapeDtypeStruct`s by name, those that
+    `latents.loader.batches` reads.
 
     Args:
         model: configuration of the model.
         format: format of the clips.
         size: clips per batch.
-        words: words of a padded prompt.
-        cast: characters of a clip whose references the batch has, if the model reads any. Default:
-            0.
+        words: words of a padded prompt, or tokens of T5.
+        cast: number of characters of a clip whose references (stills and voices) are in the batch,
+            if the model reads references. Default: 0.
     """
     channels = model.video_channels
     times = {

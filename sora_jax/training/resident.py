@@ -10,11 +10,11 @@ call by the host trains many steps:
     clips, draws = order.indices(step, K)         host: which clips, which of their captions   (2)
     state, metrics = steps(state, latents, (clips, draws), total)                              (3)
 
-`latent_set.py` has (1) and (2). (2) is a pure function of the seed and the step, so a run continued
-from any step sees the same batches. (3) is one compiled call: a scan over K steps, each of which
-gathers its batch and calls the step function of the ordinary loop. The host dispatches call n + 1
-before it reads the metrics of call n, so the device never waits. This works on one device in one
-process.
+(1), the latents, and (2), the order of the clips, are in `latent_set.py`. The order is a pure
+function of the seed and the step, so a run continued from any step sees the same batches. (3) is
+one compiled call: a scan over K steps, each of which gathers its batch and calls the step function
+of the ordinary loop. The host dispatches call n + 1 before it reads the metrics of call n, so the
+device never waits. This works on one device in one process.
 
 A run of fixed length in *time* needs a learning rate that reaches its final value exactly at the
 end. The number of steps is therefore fixed before training, from the measured seconds of a step:
@@ -46,7 +46,7 @@ from sora_jax.training.latent_set import Indices, LatentSet, Order, gather
 from sora_jax.training.state import TrainState
 from sora_jax.training.step import StepFn
 
-CHUNK = 50  # training steps per call, K in (2) and (3)
+CHUNK = 50  # training steps per call, K in equations (2) and (3)
 
 StepsFn = Callable[[TrainState, LatentSet, Indices, int], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -55,8 +55,9 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
     """Returns a jitted function (state, latents, (clips, draws), total) -> (state, metrics) that
     runs many training steps in one call.
 
-    It runs one step for each row of `clips`, int32 [steps, batch_size]. Each metric is an array
-    with one value per step. The old state's buffers are donated: do not use it again.
+    It runs one step for each row of `clips` and `draws`, both int32 [steps, batch_size]
+    (`latent_set.Order.indices`). `total` is the number of steps of the whole run. Each metric is an
+    array with one value per step. The old state's buffers are donated: do not use it again.
 
     Args:
         step_of: total -> the step function of a run of `total` steps, a traced scalar:
@@ -86,18 +87,18 @@ def compile_steps(
     chunk: int = CHUNK,
     options: Mapping[str, Any] | None = None,
 ) -> StepsFn:
-    """Compiles `steps_fn` ahead of time for calls of `chunk` steps.
+    """Compiles `steps_fn` ahead of time for calls of `chunk` steps, and returns the compiled form.
 
-    It can run in a thread while the latents are made. The result accepts only arguments of these
-    shapes.
+    The compilation can run in a thread while the latents are made. The compiled function accepts
+    only arguments of these shapes.
 
     Args:
         steps_fn: from `make_steps`.
-        state: the state as shapes.
-        latents: the set as shapes (`latent_set.shapes`).
+        state: the training state as `jax.ShapeDtypeStruct`s.
+        latents: the training set as `jax.ShapeDtypeStruct`s (`latent_set.shapes`).
         batch_size: clips per step.
-        chunk: steps per call.
-        options: options of the compiler. Default: none.
+        chunk: steps per call. Default CHUNK.
+        options: options of XLA's compiler by name. Default: none.
     """
     at = jax.ShapeDtypeStruct((chunk, batch_size), jnp.int32)
     total = jax.ShapeDtypeStruct((), jnp.int32)
@@ -117,13 +118,13 @@ def step_seconds(
     chunk: int = CHUNK,
     calls: int = 3,
 ) -> float:
-    """Returns the measured seconds of one step: the mean over `calls` calls, after one that
-    compiles.
+    """Returns the measured seconds of one step: the mean over `calls` calls, after one call that
+    compiles and is not timed.
 
     The calls train a copy of `state`.
 
     Args:
-        state: the state, which stays as it is.
+        state: the state, which is not changed.
         steps_fn: from `make_steps`.
         latents: the training set.
         order: the order of its clips.
@@ -146,22 +147,22 @@ def steps_within(seconds: float, seconds_per_step: float, chunk: int = CHUNK) ->
     """Returns the number of steps that fit in a time, a multiple of `chunk` and at least `chunk`.
 
     Args:
-        seconds: the time.
-        seconds_per_step: as `step_seconds` measures it.
+        seconds: the available time in seconds.
+        seconds_per_step: seconds of one step (`step_seconds`).
         chunk: steps of one call. Default CHUNK.
     """
     return max(int(seconds / seconds_per_step) // chunk, 1) * chunk
 
 
 class _Pace:
-    """A timer of calls, which predicts whether another call would end before a deadline.
+    """A timer of calls of the device, which predicts whether another call would end by a deadline.
 
     A call starts when it is dispatched, or when the previous call ends if that is later. The first
     call compiles, so its time is not used.
     """
 
     def __init__(self):
-        self._handed = collections.deque()  # start times of the calls under way
+        self._handed = collections.deque()  # dispatch times of the calls under way
         self._seconds = collections.deque(maxlen=5)
         self._compiled, self._ended = False, 0.0
 
@@ -174,7 +175,9 @@ class _Pace:
         self._handed.append(time.monotonic())
 
     def end(self) -> float:
-        """Records the end of the oldest call under way; returns its seconds, nan if it compiled."""
+        """Records the end of the oldest call under way, and returns the seconds that it took; nan
+        for the first call, which compiled.
+        """
         now = time.monotonic()
         seconds = now - max(self._handed.popleft(), self._ended)
         self._ended = now
@@ -185,7 +188,9 @@ class _Pace:
         return seconds
 
     def fits(self, deadline: float | None) -> bool:
-        """True if another call would end by the deadline; untimed, if the deadline is ahead."""
+        """True if another call would end by the deadline, a time of `time.monotonic()` in seconds
+        (None: no deadline). Before any call was timed: True if the deadline has not passed.
+        """
         now = time.monotonic()
         if deadline is None or not self.known:
             return deadline is None or now < deadline
@@ -218,17 +223,18 @@ def train(
         latents: the training set.
         order: the order of its clips.
         steps: the number of steps of the whole run, over which the learning rate falls.
-        chunk: steps of one call.
+        chunk: steps of one call. Default CHUNK.
         deadline: a time of `time.monotonic()` in seconds. A call is not started if it would end
             later, by the median time of the last five calls. The last save comes after the
             deadline. Default: none.
         save: called with a state and its step, at most every `save_every_seconds` seconds and at
             the end, and only if all losses up to the step are finite. It gets a copy of the state
-            while the device continues to train. It should write files atomically
-            (`weights.save_weights`), so that a killed run leaves the weights saved last.
-        save_every_seconds: the shortest time between saves, default 60 s.
+            while the device continues to train. It should write files atomically, so that a killed
+            run leaves the weights saved last (`weights.save_weights`). Default: none.
+        save_every_seconds: the shortest time between saves. Default 60 s.
         log: called after each call with the step and the means of the call's metrics. They include
-            `step_seconds` and `clips_per_second`, nan for the first call, which compiles.
+            `step_seconds` and `clips_per_second`, nan for the first call, which compiles. Default:
+            none.
 
     Returns:
         The state after the last step.
@@ -236,7 +242,7 @@ def train(
     Raises:
         UserError: a loss or gradient is not finite (the error names the step, and the state is not
             saved), or `chunk` does not divide the steps left.
-        ValueError: `order` is not one of the clips in `latents`.
+        ValueError: `order` is for another number of clips than `latents` has.
     """
     step = begun = int(state.step)
     _check_lengths(order, len(latents), step, steps, chunk)
@@ -278,7 +284,9 @@ def train(
 
 
 def _check_lengths(order: Order, count: int, step: int, steps: int, chunk: int) -> None:
-    """Raises ValueError for an order of other clips, UserError for a part of a call."""
+    """Raises ValueError if `order` is not for `count` clips, and UserError if the steps from `step`
+    to `steps` are not a whole number of calls of `chunk` steps.
+    """
     if order.count != count:
         raise ValueError(f"{order} is not of the {count} clips on the device; give count={count}")
     if steps < step or (steps - step) % chunk:
@@ -289,7 +297,13 @@ def _check_lengths(order: Order, count: int, step: int, steps: int, chunk: int) 
 
 
 def _check_finite(before: int, rows: Sequence[Mapping[str, float]], saved: int | None) -> None:
-    """Raises UserError for the first step after `before` with a loss or gradient not finite."""
+    """Raises UserError, which names the step, if a loss or gradient norm is not finite.
+
+    Args:
+        before: the step before that of the first row.
+        rows: metrics of consecutive steps.
+        saved: the last saved step, for the message; None: nothing was saved.
+    """
     checkpoint = (
         "nothing was saved yet" if saved is None else f"what was saved at step {saved} is kept"
     )

@@ -1,4 +1,4 @@
-"""Draws what a tokenizer keeps: one held-out clip of each set before and after it, and the error.
+"""Draws a held-out clip of each set before and after a tokenizer encodes and decodes it.
 
 video   frames of the clip, the frames decoded, and 4 |difference|
 audio   log-mel spectrogram of the clip, that of the samples decoded, and their difference
@@ -19,11 +19,11 @@ from sora_jax.files import replacing
 from sora_jax.mp4 import to_uint8
 from sora_jax.training.tokenizer_run import Kind
 
-FRAMES = 8  # shown of a clip
+FRAMES = 8  # frames shown of a clip
 SIDE = 128  # smallest height of a frame in the picture, in pixels
-LABEL = 16  # height of a line of text
+LABEL = 16  # height of a line of text, in pixels
 FLOOR = -80.0  # dB at which a spectrogram is black
-GAIN = 4.0  # of the error of frames
+GAIN = 4.0  # factor of the difference of frames
 
 
 def draw_round_trips(path: Path, kind: Kind, tokenizer: Any, sets: Mapping[str, Clips]) -> None:
@@ -33,7 +33,7 @@ def draw_round_trips(path: Path, kind: Kind, tokenizer: Any, sets: Mapping[str, 
         path: the file.
         kind: the kind of tokenizer.
         tokenizer: the tokenizer.
-        sets: the clips of each set by name.
+        sets: the clips of each set by name. A set without held-out clips is left out.
     """
     panels = []
     for name, clips in sets.items():
@@ -64,7 +64,10 @@ def _round_trip(tokenizer: Any, x: jax.Array) -> jax.Array:
 
 
 def _frames(name: str, before: np.ndarray, after: np.ndarray) -> Image.Image:
-    """Returns the panel of a clip [shots, F, H, W, 3]; of several shots, of each some frames."""
+    """Returns the panel of a clip of frames [shots, F, H, W, 3] before and after, in [0, 1].
+
+    The shots are joined, and FRAMES frames of the whole clip are shown at equal distances.
+    """
     error = np.square(after - before).mean()
     before, after = (x.reshape(-1, *x.shape[2:]) for x in (before, after))
     shown = np.linspace(0, len(before) - 1, min(FRAMES, len(before))).round().astype(int)
@@ -76,7 +79,7 @@ def _frames(name: str, before: np.ndarray, after: np.ndarray) -> Image.Image:
 
 
 def _mel(name: str, before: np.ndarray, after: np.ndarray) -> Image.Image:
-    """Returns the panel of samples [1, S]."""
+    """Returns the panel of a clip's samples [1, S] before and after."""
     levels = [np.maximum(log_mel(x[0]), FLOOR) for x in (before, after)]
     rows = [1 - levels[0] / FLOOR, 1 - levels[1] / FLOOR, np.abs(levels[1] - levels[0]) / -FLOOR]
     image = to_uint8(np.concatenate([row[::-1] for row in rows]))

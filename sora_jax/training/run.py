@@ -16,12 +16,12 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfi
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """What reads the prompts.
+    """The encoder of prompts.
 
     Attributes:
-        t5: folder of a T5 encoder (`sora_jax.models.t5`), which stays as it is; the features of all
-            captions are computed once. `data.text_length` counts its pieces. Default "": the model
-            embeds words itself.
+        t5: folder of a T5 encoder (`sora_jax.models.t5`). It is not trained, so the features of all
+            captions are computed once. `data.text_length` then counts its tokens, not words.
+            Default "": the model embeds words itself.
     """
 
     t5: str = ""
@@ -34,14 +34,14 @@ class Run:
     `mesh`, `profile`, `validation` and `sample` do not change the weights.
 
     Attributes:
-        model: the network.
+        model: the sizes of the network.
         flow: the loss.
         data: the sets of clips, or of latents.
         optim: the optimizer and its learning rate.
         train: steps, seed, checkpoints and logs.
-        adapt: what of the model is trained. Default: all of it.
-        text: what reads the prompts. Default: the model itself.
-        mesh: the devices.
+        adapt: the parameters that are trained. Default: all.
+        text: the encoder of prompts. Default: the model itself.
+        mesh: the axes of the mesh of devices.
         profile: steps to profile. Default: none.
         validation: loss on held-out clips during training. Default: none.
         sample: preview clips during training. Default: none.
@@ -82,7 +82,7 @@ class Run:
         """Returns the run on one set of its mixture alone, with that set's batch size.
 
         Args:
-            name: of the set (`SetConfig.name`). Default: the first.
+            name: the name of the set (`SetConfig.name`). Default "": the first.
 
         Raises:
             UserError: the mixture has no such set.

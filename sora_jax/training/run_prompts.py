@@ -1,4 +1,4 @@
-"""What reads the prompts of a run: the words of the model's own vocabulary, or T5."""
+"""The encoder of a run's prompts: ids of words that the model embeds, or features of T5."""
 
 import dataclasses
 import os
@@ -22,14 +22,16 @@ from sora_jax.training.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """The prompts of a run.
+    """The encoder of a run's prompts, and the configuration that fits it.
 
     Attributes:
-        run: the run with the text length, the vocabulary and the features that its data need.
-        encoder: makes tokens of prompts.
-        dataset: the identity of the data, which has the encoder of prompts if there is one.
+        run: the configuration with the text length, vocabulary and text features that its data and
+            encoder need.
+        encoder: B texts -> (tokens, mask) (`models.text_encoder.PromptEncoder`).
+        dataset: the identity of the data (`inputs.identify`), with the fingerprint of T5 if that is
+            the encoder.
         lengths: tokens of a padded prompt by set.
-        added: words that `data.words` adds to the known ones.
+        added: words that `data.words` adds to the known words.
     """
 
     run: Run
@@ -40,31 +42,35 @@ class Prompts:
 
     @property
     def new_rows(self) -> tuple[int, int]:
-        """(first, number) of the rows of the added words in the embedding."""
+        """The rows of the added words in the embedding: (index of the first, number of rows)."""
         return 1 + len(self.encoder.words) - len(self.added), len(self.added)
 
     def encoders(self) -> dict[str, PromptEncoder]:
-        """Returns the encoder of each set, which pads its prompts to that set's length."""
+        """Returns the encoder of each set by name, which pads prompts to that set's length."""
         if not isinstance(self.encoder, TextTokenizer):
             return dict.fromkeys(self.lengths, self.encoder)
         return {name: self.encoder.of_length(length) for name, length in self.lengths.items()}
 
     def grown(self, params: Mapping[str, Any]) -> Any:
-        """Returns the parameters of a model with rows for the added words."""
+        """Returns a model's parameters with rows of the embedding for the added words.
+
+        Args:
+            params: the parameters without these rows, nested dicts of arrays.
+        """
         known = self.encoder.words[: self.new_rows[0] - 1]
         return vocabulary.with_rows(params, known, self.added)
 
 
 def prompts_of(run: Run, start: weights_lib.Weights | None, workdir: str | os.PathLike) -> Prompts:
-    """Returns the prompts of a run.
+    """Returns the encoder of a run's prompts with the configuration that fits it.
 
-    The vocabulary is that of the initial weights, else that of the families of scenes. It grows by
-    the added words.
+    Without T5 the vocabulary is that of the initial weights, or for random weights that of the
+    families of scenes. The words of `data.words` are added to it.
 
     Args:
-        run: the run.
+        run: the configuration.
         start: its initial weights. None: random ones.
-        workdir: the run's directory; features of T5 are kept in it.
+        workdir: the run's directory; features of T5 are stored in it.
 
     Raises:
         UserError: the data or the T5 cannot be used, or do not fit the model.

@@ -4,10 +4,11 @@
     update of the parameters = ungroup(muon(group(gradients), group(parameters)))              (2)
 
 The updates equal those of plain Muon, which transposes tall matrices too. Only the batching of
-the matrix products differs: the 131 matrices of `nano` are stored in 55 kernels and have 13
-shapes, so an update takes 195 batched products instead of 825. This is meant for GPUs, where
-launching a product of 192 x 192 costs more than computing it. A CPU is slower with it: the
-optimizer's part of a step of `nano` took 274.3 ms instead of 208.6 on two cores.
+the matrix products differs. The 131 matrices of the model `nano` are stored in 55 kernels and have
+13 shapes, and Newton-Schulz takes 15 products, so an update takes 195 batched products instead of
+825. This is meant for GPUs, where launching a product of 192 x 192 costs more than computing it. A
+CPU is slower with it: the optimizer's part of a step of `nano` took 274.3 ms instead of 208.6 ms on
+two cores.
 
 The optimizer state holds the momenta as stacks. Its other leaves have the names and shapes of
 their parameters.
@@ -40,9 +41,9 @@ def by_shape(
         inner: the transformation of the grouped tree {STACKED: {"192x768": {"kernel": [n,192,768]},
             ...}, "rest": ...}. It must treat a matrix and its transpose alike, and each stack as n
             matrices, as `optim.matrices` does.
-        axes: maps a tree of parameters to a tree of `MuonDimensionNumbers`, the axes of each
-            matrix; None for a parameter that is not one. The columns must be the last axis and the
-            rows the axes immediately before it.
+        axes: maps a tree of parameters to a tree of `MuonDimensionNumbers`, the row and column axes
+            of each matrix; None for a parameter that is no matrix (`optim.matrices`). The columns
+            must be the last axis and the rows the axes immediately before it.
     """
 
     def init(params: Any) -> Any:
@@ -59,7 +60,9 @@ def by_shape(
 def _split(
     tree: Any, axes: Callable
 ) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
-    """Returns ({"192x768": {path: [n, 192, 768]}}, {path: array that is not a matrix})."""
+    """Splits a tree into ({"192x768": {path: matrices [n, 192, 768]}, ...}, {path: array that is
+    not a matrix}). Tall matrices are transposed.
+    """
     matrices, rest = {}, {}
     for (path, x), numbers in zip(flatten(tree).items(), _leaves(axes(tree)), strict=True):
         if numbers is None:

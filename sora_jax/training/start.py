@@ -1,10 +1,10 @@
 """Where a run starts: with new weights, with weights of a file, or at the step of a file.
 
-A run goes on from a file of weights that it wrote, for example one that is kept in a repository,
-where the checkpoints are gone. It has the averaged weights, the step, the position in the data,
-the curve and the hours of the run. The moments of the optimizer are lost: the optimizer begins
-anew at the learning rate of that step, to which it rises again over `warmup` updates
-(`optim.schedule`).
+A run can go on from a file of weights that it wrote, for example one that is kept in a repository
+when the checkpoints are gone. The file holds the averaged weights, the step, the position in the
+data, the loss curve and the training hours of the run. The moments of the optimizer are not in it:
+the optimizer begins anew, and its learning rate rises from 0 to that of the step over `warmup`
+updates (`optim.schedule`).
 """
 
 import dataclasses
@@ -34,12 +34,13 @@ class Start:
     """The start of a run.
 
     Attributes:
-        file: the file of weights. Default: none, new weights.
-        weights: its contents.
+        file: the file of weights. Default "": none, new weights.
+        weights: its contents. Default: none.
         step: steps that the run has made before. Default: 0.
-        position: position of the data iterator at that step.
-        rows: a row of metrics for each point of the run's curve so far.
-        config: the identity of the run that wrote the file, where the run goes on with it.
+        position: position of the data iterator at that step. Default: none, its start.
+        rows: a row of metrics for each point of the run's loss curve so far.
+        config: the identity of the run that wrote the file (`workdir.identity_of`), if the run goes
+            on from it. Default: none, a new run.
     """
 
     file: str = ""
@@ -51,14 +52,16 @@ class Start:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """The part of the run's identity that says where it starts."""
+        """The part of the run's identity that says where it starts: fingerprints of weights."""
         fingerprint = self.weights.fingerprint if self.weights else None
         if self.config is None:
             return {"init_from": fingerprint}
         return {"init_from": None, "continue_from": fingerprint}
 
     def begin(self, workdir: Path, batches: Any) -> None:
-        """Moves the iterator `batches` to the position, and writes the curve into `workdir`."""
+        """Moves the data iterator `batches` to `position`, and writes `rows` to metrics.jsonl in
+        `workdir`. Does nothing for a new run.
+        """
         if self.position is None:
             return
         batches.set_state(self.position)
@@ -78,7 +81,7 @@ def open_start(
     """Reads the start of a run.
 
     Args:
-        kind: the kind of weights, a name of `weights.KINDS`.
+        kind: the kind of weights, a key of `weights.KINDS`.
         init_from: weights that a new run starts from, at step 0. None: none.
         continue_from: weights of a run that goes on at their step. None: none.
 
@@ -110,12 +113,12 @@ def open_start(
 def start_params(
     shapes: Any, params: Mapping[str, Any], file: str, partly: bool = False
 ) -> dict[str, jax.Array]:
-    """Returns the parameters that a run starts from, by path.
+    """Returns the parameters that a run takes from a file, by path.
 
     Args:
-        shapes: those of the model's parameters.
-        params: those of a file, nested dicts of arrays.
-        file: its name, for messages.
+        shapes: the model's parameters as a tree of `jax.ShapeDtypeStruct`s.
+        params: the parameters in the file, nested dicts of arrays.
+        file: the name of the file, for messages.
         partly: True returns those whose shapes agree, and lists the others on stderr. Default
             False: all must agree.
 
@@ -140,8 +143,8 @@ def started(shapes: Any, given: Mapping[str, jax.Array], create: Callable[[], nn
     """Returns the model's parameters before the first step: those given, and new ones for the rest.
 
     Args:
-        shapes: those of the parameters.
-        given: from `start_params`, or {}.
+        shapes: the model's parameters as a tree of `jax.ShapeDtypeStruct`s, the result's structure.
+        given: parameters by path, from `start_params`, or {}.
         create: () -> a model with new parameters, called if some are not given.
     """
     new = {} if len(given) == len(flatten(shapes)) else flatten(split_module(create())[0])
@@ -150,9 +153,14 @@ def started(shapes: Any, given: Mapping[str, jax.Array], create: Callable[[], nn
 
 
 def shared_steps(optim: OptimConfig, old: int, new: int) -> int | None:
-    """Returns the steps that runs of `old` and of `new` steps have in common.
+    """Returns the number of first steps that runs of `old` and of `new` steps have in common.
 
-    None if their learning rates differ from the first step on.
+    Returns None if their learning rates differ from the first step on.
+
+    Args:
+        optim: the optimizer of both runs.
+        old: steps of one run.
+        new: steps of the other.
     """
     if old == new:
         return new
@@ -163,13 +171,13 @@ def shared_steps(optim: OptimConfig, old: int, new: int) -> int | None:
 def check_continued(
     start: Start, optim: OptimConfig, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> None:
-    """Refuses to go on with another run than the one that wrote the file of `start`.
+    """Checks that a run that goes on from a file of weights is the run that wrote the file.
 
     Args:
         start: from `open_start`.
         optim: the optimizer of the run that goes on.
-        old: the identity of the run that wrote the file, without paths (`workdir`).
-        new: that of the run that goes on.
+        old: the identity of the run that wrote the file (`workdir.comparable`).
+        new: the identity of the run that goes on.
 
     Raises:
         UserError: the configuration or the data differ, or the learning rate has begun to fall

@@ -1,8 +1,8 @@
 """The training state as one pytree: parameters, optimizer state, step and random key.
 
-This and the data position determine the rest of a run. The key is never split: each step folds
-its number into it. Step t therefore draws the same random numbers whether or not the run was
-interrupted before it.
+This state and the position in the data determine the rest of a run. The random key is never split:
+each step folds its number into it. Step t therefore draws the same random numbers whether or not
+the run was interrupted before it.
 """
 
 import dataclasses
@@ -54,9 +54,10 @@ def new_state(
 
 
 def split_module(module: M) -> tuple[Any, Callable[[Any], M]]:
-    """Splits a module into (parameters, merge), where merge(parameters) returns the module.
+    """Splits a module into (parameters, merge), where merge(parameters) returns the module with
+    these parameters.
 
-    Everything that is not an `nnx.Param` stays constant.
+    The parameters are its `nnx.Param`s. All its other variables are constants of `merge`.
     """
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
     return params, lambda p: nnx.merge(graphdef, p, rest, copy=True)

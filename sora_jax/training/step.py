@@ -19,15 +19,15 @@ def make_step(
 ) -> StepFn:
     """Returns the jitted training step (state, batch) -> (state, metrics).
 
-    The old state's buffers are donated: do not use it again. The metrics of `loss_fn` gain `loss`
-    and `grad_norm`, the global norm before clipping. The loop stops the run when either is not
-    finite.
+    The old state's buffers are donated: do not use it again. The step adds two metrics to those of
+    `loss_fn`: `loss`, and `grad_norm`, the global norm of the gradients before clipping. The
+    training loop stops the run when either is not finite.
 
     Args:
-        loss_fn: (params, batch, key) -> (scalar, metrics).
+        loss_fn: (params, batch, key) -> (loss, metrics), all scalars; metrics by name.
         optimizer: the optimizer.
-        placement: shardings of the state and of a batch (`sora_jax.parallel.rules`). Default: None
-            leaves both where they are.
+        placement: (shardings of the state, shardings of a batch), see `sora_jax.parallel.rules`.
+            Default (None, None): both stay where they are.
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:

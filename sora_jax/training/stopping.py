@@ -23,8 +23,8 @@ def stop_asked() -> Iterator[Callable[[int], int]]:
     anywhere, even inside a callback or a save.
 
     Yields:
-        A function to call once after every step, with the step. It returns the number of the signal
-        that asks to stop after this step, or 0.
+        A function to call once after every step, with the step's number. It returns the number of
+        the signal that asks to stop after this step, or 0 to go on.
     """
     # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():
@@ -43,7 +43,7 @@ def _never(step: int) -> int:
 
 @contextlib.contextmanager
 def _agreed() -> Iterator[Callable[[int], int]]:
-    """Makes several processes stop after the same step.
+    """Makes several processes stop after the same step. Yields the function of `stop_asked`.
 
     JAX listens for SIGTERM and agrees on a step once any process receives it, within a second or
     two. Ctrl-C is forwarded as SIGTERM.
@@ -64,6 +64,7 @@ def _agreed() -> Iterator[Callable[[int], int]]:
 
 @contextlib.contextmanager
 def _noted() -> Iterator[Callable[[int], int]]:
+    # For a single process. Yields the function that `stop_asked` describes.
     noted = []
     before = [signal.getsignal(s) for s in SIGNALS]
 

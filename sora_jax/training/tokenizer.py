@@ -42,16 +42,16 @@ ENCODER = ("embed", "encoder_fine", "down", "encoder_coarse", "to_latent")
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerProgram:
-    """What a tokenizer's training runs.
+    """The functions and data of a tokenizer's training.
 
     Attributes:
         tokenizer: the tokenizer with new weights.
-        params: its parameters.
+        params: its parameters, a pytree.
         merge: parameters -> the tokenizer with these parameters.
         sets: the clips of each set by name.
-        sizes: clips of a batch of each set.
+        sizes: number of clips in a batch of each set.
         loss: (parameters, {set: batch}, key) -> (scalar, metrics).
-        optimizer: of the parameters.
+        optimizer: the optimizer of the parameters.
         step: (state, {set: batch}) -> (state, metrics), jitted (`step.make_step`).
     """
 
@@ -70,10 +70,10 @@ class TokenizerProgram:
 
     @classmethod
     def assemble(cls, run: TokenizerRun, folder: Path, first: int = 0) -> "TokenizerProgram":
-        """Returns the program of a run.
+        """Returns the program of a tokenizer's training.
 
         Args:
-            run: the run.
+            run: the configuration.
             folder: sources may create the files that they need here.
             first: the step that a run goes on from without the moments of its optimizer. Default 0.
         """
@@ -110,14 +110,14 @@ def statistics(
 ) -> None:
     """Measures the latents of training clips and sets the tokenizer's statistics in place.
 
-    They are its scale and the mean and deviation of each channel.
+    The statistics are its scale and the mean and standard deviation of each channel.
 
     Args:
         tokenizer: the trained tokenizer, still at scale 1.
         sets: the clips of each set by name.
-        weights: the share of each set, by name, in any unit.
-        most: number of clips, divided by weight, each share rounded up. The first clips of each set
-            are taken, fewer if it has fewer. Default 256.
+        weights: the share of each set, by name, up to a common factor.
+        most: number of clips of all sets together. They are shared out by weight, rounded up, and
+            are the first clips of each set; a smaller set gives all its clips. Default 256.
     """
     graphdef, state = nnx.split(tokenizer)
     total, latents = sum(weights.values()), []
@@ -131,7 +131,10 @@ def statistics(
 
 
 def keep_statistics(tokenizer: nnx.Module, stored: dict) -> None:
-    """Sets the statistics of a tokenizer to those of stored weights, in place."""
+    """Sets a tokenizer's latent statistics (`statistics`) to those of stored weights, in place.
+
+    `stored` has the variables of a tokenizer as nested dicts of arrays.
+    """
     given = flatten(stored)
     measured = nnx.state(tokenizer, nnx.Not(nnx.Param))
     leaves = [jnp.asarray(given[path], x.dtype) for path, x in flatten(measured).items()]
@@ -139,16 +142,20 @@ def keep_statistics(tokenizer: nnx.Module, stored: dict) -> None:
 
 
 def trained(stored: dict, tokenizer: nnx.Module) -> dict:
-    """Returns the parameters in a stored tokenizer, without its latent statistics.
+    """Returns the parameters of a stored tokenizer by path, without its latent statistics.
 
-    Training runs at scale 1, and `statistics` measures the statistics at its end.
+    Training runs at scale 1, and `statistics` measures the statistics when it ends.
+
+    Args:
+        stored: the variables in a file of weights, nested dicts of arrays.
+        tokenizer: a tokenizer of the same configuration.
     """
     measured = flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
     return {name: x for name, x in flatten(stored).items() if name not in measured}
 
 
 def decoder_mask(params: Any) -> Any:
-    """Returns which parameters of a video tokenizer belong to its decoder, a tree of bool."""
+    """Returns a tree of bool like the parameters of a video tokenizer: True for its decoder's."""
     names = [path.split("/")[0] not in ENCODER for path in flatten(params)]
     return jax.tree.unflatten(jax.tree.structure(params), names)
 
@@ -160,7 +167,7 @@ class TrainedTokenizer:
     Attributes:
         weights: the file of the weights.
         fingerprint: the fingerprint of the weights.
-        scores: metrics on held-out clips, by name.
+        scores: metrics on held-out clips, by name (`tokenizer_scores.final_scores`).
     """
 
     weights: Path
@@ -177,7 +184,8 @@ def train_tokenizer(
 ) -> TrainedTokenizer:
     """Trains a tokenizer, or continues its training; experiments.train_tokenizer calls this.
 
-    With validation, the weights are those of the lowest loss of any validation, or of the end.
+    With validation, the weights written are those with the lowest loss at any validation, the one
+    at the end included. Without, they are those of the end. Both are averaged weights.
 
     Args:
         run: the configuration.
@@ -195,7 +203,7 @@ def train_tokenizer(
 
     Raises:
         UserError: a configuration, weights, data or directory cannot be used; both init_from and
-            continue_from are given; or `export` without a checkpoint.
+            continue_from are given; or `export` is True and there is no checkpoint.
     """
     kind = KINDS[run.kind]
     check_latents(run)
@@ -249,7 +257,7 @@ def train_tokenizer(
 
 
 def check_decoder(run: TokenizerRun, start: Start) -> None:
-    """Refuses to train a decoder without weights to start from."""
+    """Raises UserError if a run that trains only a decoder has no weights to start from."""
     if run.decoder_only and start.weights is None:
         raise UserError(
             "decoder_only trains the decoder of weights that are there; give them as init_from",
@@ -258,13 +266,13 @@ def check_decoder(run: TokenizerRun, start: Start) -> None:
 
 
 def averaged(state: TrainState) -> Any:
-    """Returns the averaged weights of a training state."""
+    """Returns the averaged weights of a training state, a tree like its parameters."""
     return averaged_params(state.opt_state, state.params)
 
 
 def identify_clips(data: DataConfig) -> dict[str, Any]:
-    """Returns the identity of the clips that a tokenizer trains on: of one set, or of each set of a
-    mixture.
+    """Returns the identity of the clips that a tokenizer trains on: entries of the source, such as
+    its split. The identity of a mixture is a dict {name of a set: its identity}.
     """
     known = {one.name: SOURCES[one.source].identify(one.selection()) for one in data.mixture}
     return known if data.sets else next(iter(known.values()))
@@ -280,7 +288,19 @@ def _write_weights(
     position: Mapping[str, Any],
     latents_of: str | None,
 ) -> TrainedTokenizer:
-    """Writes the weights; `latents_of` is the fingerprint whose latents they have, if not new."""
+    """Writes the weights and returns the result of the training.
+
+    Args:
+        run: the configuration.
+        workdir: the run's directory.
+        tokenizer: the tokenizer with the weights to write.
+        scores: metrics on held-out clips.
+        steps: training steps done.
+        best_step: the step of the weights.
+        position: the position of the data iterator.
+        latents_of: if only the decoder was trained, the fingerprint of the tokenizer that makes the
+            same latents. None: the latents are new.
+    """
     data, rows = published(workdir.config["data"]), read(workdir.path / "metrics.jsonl", steps)
     metadata = {
         "run": {**workdir.config, "data": data},

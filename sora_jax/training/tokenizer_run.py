@@ -1,4 +1,4 @@
-"""The configuration of a tokenizer's training, and what differs between the two tokenizers."""
+"""The configuration of a tokenizer's training, and the differences between the two tokenizers."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -23,8 +23,12 @@ class TokenizerRun:
     Attributes:
         kind: a name of KINDS: "video_tokenizer" or "audio_tokenizer".
         tokenizer: the configuration of a tokenizer of that kind.
-        decoder_only: whether only the decoder of a video tokenizer is trained. Its latents then
-            stay those of the weights that it starts from, with their statistics. Default False.
+        data: the sets of clips.
+        optim: the optimizer and its learning rate.
+        train: steps, seed, checkpoints and logs.
+        validation: scores on held-out clips during training. Default: none.
+        decoder_only: True trains only the decoder of a video tokenizer. Its latents then stay those
+            of the weights that it starts from, with their statistics. Default False.
     """
 
     kind: str
@@ -62,7 +66,7 @@ class Kind:
         name: the modality, VIDEO or AUDIO.
         config: the class of the tokenizer's configuration.
         module: the class of the tokenizer.
-        loss: (tokenizer, frames or samples, key) -> (scalar, metrics).
+        loss: (tokenizer, frames [B,F,H,W,3] or samples [B,S], key) -> (scalar, metrics).
     """
 
     name: str
@@ -82,11 +86,11 @@ KINDS = {
 
 
 def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
-    """Returns the run of a configuration's values; `kind` selects the tokenizer.
+    """Returns the run of a configuration's values, nested dictionaries. Its `kind` selects the
+    tokenizer.
 
     Raises:
-        UserError: the configuration is not one of a tokenizer, a key is unknown or a value is
-            wrong.
+        UserError: the configuration is not for a tokenizer, a key is unknown or a value is wrong.
     """
     kind = values.get("kind")
     if "model" in values:
@@ -105,7 +109,7 @@ def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
 
 
 def check_latents(run: TokenizerRun) -> None:
-    """Refuses formats whose latents have another number of frames than the tokenizer's."""
+    """Raises UserError for a format whose frames per latent differ from those of the tokenizer."""
     if not isinstance(run.tokenizer, video.VideoTokenizerConfig):
         return
     for one in run.data.mixture:

@@ -19,7 +19,9 @@ from sora_jax.worlds.playhouse.draw import draw
 
 
 def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
-    """Returns the first `most` clips of a split in batches of `size`; the last may be smaller."""
+    """Returns the first `most` clips of a split in batches of `size`, dicts of arrays for
+    `Clips.render`. The last batch may be smaller.
+    """
     count = min(most, clips.count[split])
     return [clips.batch(split, range(i, min(i + size, count))) for i in range(0, count, size)]
 
@@ -36,7 +38,8 @@ def held_out(
         most: the largest number of clips. Default: HELD_OUT.
 
     Returns:
-        parameters -> the metrics of the loss, averaged over the clips. It compiles once.
+        A function parameters -> {metric: value}: the loss and its metrics, averaged over the clips.
+        It compiles once.
     """
 
     @jax.jit
@@ -60,7 +63,13 @@ def held_out_psnr(
 
     The tokenizer encodes and decodes each clip without latent noise. `clip_psnr` is over whole
     frames, `box_psnr` inside the balls' bounding boxes (`evaluation.round_trip.psnr`). Both are
-    means over the clips that have one; without any, the metric is left out.
+    means over the clips that have a value; a metric without any value is left out.
+
+    Args:
+        tokenizer: the video tokenizer.
+        format: the format of the clips.
+        clips: number of clips. Default: HELD_OUT.
+        family: the family of the scenes. Default "room".
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     decoded = videos_through(tokenizer, truth)
@@ -73,7 +82,10 @@ def held_out_psnr(
 
 
 def by_set(run: TokenizerRun, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Names the metrics of each set; those of a mixture SET/METRIC."""
+    """Returns the metrics of all sets, {set: {metric: value}}, as one dict.
+
+    The names are METRIC for one set and SET/METRIC for a mixture.
+    """
     several = len(run.data.mixture) > 1
     return {
         f"{name}/{metric}" if several else metric: value
@@ -110,7 +122,10 @@ def final_scores(
     params: Any,
     sets: Mapping[str, Clips],
 ) -> dict[str, float]:
-    """Returns the metrics of trained parameters on the split val, with PSNR for video.
+    """Returns the metrics of trained parameters on the split val, by name (`by_set`).
+
+    They are the loss and its metrics, and for video of Playhouse also the PSNR of
+    `held_out_psnr`.
 
     Args:
         run: the configuration.

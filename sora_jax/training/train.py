@@ -1,4 +1,4 @@
-"""Trains a diffusion transformer from a `Run` and writes its weights."""
+"""Trains a diffusion transformer from a configuration (`Run`) and writes its weights."""
 
 import contextlib
 import dataclasses
@@ -74,12 +74,12 @@ def train(
         continue_from: weights written by this run earlier, in another workdir. The run goes on at
             their step, without the moments of its optimizer (`training.start`). Default: none.
         export: True writes the weights of the newest checkpoint and trains no further.
-        partly: True takes of init_from the parameters whose shapes agree, lists the others on
-            stderr, and accepts latents of other tokenizers. Default False: all must agree.
+        partly: True takes from init_from only the parameters whose shapes agree, lists the others
+            on stderr, and accepts latents of other tokenizers. Default False: all must agree.
 
     Returns:
-        The file of weights with its fingerprint and loss. If several processes train together
-        (`parallel.processes.join`), None in all but process 0.
+        The file of weights with its fingerprint, step and loss. If several processes train together
+        (`parallel.processes.join`), every process except process 0 returns None.
 
     Raises:
         UserError: a configuration, weights, data or directory cannot be used, or a loss or gradient
@@ -143,7 +143,10 @@ def _pictures(
     tokenizers: Mapping[str, str],
     workdir: Workdir,
 ) -> Every | None:
-    """Returns the preview clips of the run; None without any."""
+    """Returns the callback that generates preview clips; None if the run makes none.
+
+    `tokenizers` are the fingerprints of the tokenizers that made the run's latents.
+    """
     if not run.sample.every:
         return None
     draw = previews(run, program, tokenizer, tokenizers, workdir.path / "samples")
@@ -151,7 +154,11 @@ def _pictures(
 
 
 def check_adapted(run: Run, start: Start) -> None:
-    """Refuses LoRA without weights to start from, or of a run that goes on."""
+    """Checks that a run with LoRA starts from the weights of a file at step 0.
+
+    Raises:
+        UserError: it starts from random weights, or goes on at the step of a file.
+    """
     if run.adapt.lora_rank and (start.weights is None or start.step):
         raise UserError(
             "LoRA trains small updates of weights that are there; give them as init_from",
@@ -166,8 +173,16 @@ def _batches(
     folders: Mapping[str, Path],
     start: weights_lib.Weights | None,
 ) -> Any:
-    """Returns the batches of the run; with several processes, each reads its own rows. Features of
-    captions are computed first.
+    """Returns the iterator of the run's batches {set: batch}. If several processes train together,
+    each reads its own rows of a batch. If T5 reads the prompts, its features of all captions are
+    computed first.
+
+    Args:
+        run: the configuration.
+        program: the run's program.
+        prompts: the encoders of the run's prompts.
+        folders: the folder of the latents of each set.
+        start: initial weights, whose tokenizers the latents must be of. None: not checked.
     """
     if isinstance(prompts.encoder, T5Prompts):
         prompts.encoder.keep(inputs.captions_of(folders))
@@ -186,8 +201,8 @@ def _batches(
 
 
 def _rows(program: Program) -> tuple[dict[str, int], dict[str, Sequence[int]] | None]:
-    """Returns the clips of a batch of each set, and the rows of it that this process reads; None
-    for all.
+    """Returns ({set: clips of a batch}, {set: indices of the rows of a batch that this process
+    reads}). The second is None if this process reads all rows.
     """
     sizes = {name: len(batch["has_audio"]) for name, batch in program.batches.items()}
     if not processes.several():
@@ -203,7 +218,10 @@ def _validation(
     workdir: Workdir,
     tokenizers: Mapping[str, str],
 ) -> Every | None:
-    """Returns the validation of the run; None without any."""
+    """Returns the callback that measures the loss on held-out clips; None if the run has none.
+
+    `tokenizers` are the fingerprints of the tokenizers that made the run's latents.
+    """
     config = run.validation
     if not config.every:
         return None
@@ -222,8 +240,8 @@ def _validation(
 
 
 def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
-    """Returns the FLOPs of a step, of a mixture the mean by the weights of its sets; None on a CPU,
-    where counting would delay short runs.
+    """Returns the FLOPs of a step. For a mixture they are the mean by the weights of its sets.
+    Returns None on a CPU, where counting would delay short runs.
     """
     if jax.default_backend() == "cpu":
         return None
@@ -253,7 +271,21 @@ def _write_weights(
     position: Mapping[str, Any],
     base: weights_lib.Weights | None,
 ) -> Trained | None:
-    """Writes the averaged weights of a state; with LoRA, its updates of the weights `base`."""
+    """Writes the averaged weights of a state with their model card, and returns the result.
+
+    Args:
+        run: the configuration.
+        workdir: the run's directory, where the file is written.
+        state: the training state.
+        descriptions: the description of the latents of each set (`latents.record`).
+        tokenizer: the encoder of prompts.
+        position: the position of the data iterator.
+        base: with LoRA, the weights that it updates: the file then holds the updates alone. None
+            writes all weights.
+
+    Returns:
+        None in every process except process 0, which writes the file.
+    """
     steps = int(state.step)
     rows = metrics.read(workdir.path / "metrics.jsonl", steps)
     t5 = tokenizer.identity if isinstance(tokenizer, T5Prompts) else None

@@ -1,11 +1,12 @@
 """Validation: the loss on held-out clips, with the same noise at every call.
 
-    L = 1 / (N D) sum_n sum_d l(theta; batch_n, key_nd),      key_nd = (d, n) alone              (1)
+    L = 1 / (N D) sum_n sum_d l(theta; batch_n, key_nd),      key_nd from d and n alone          (1)
 
-l is the loss with the default levels and tasks, whatever those of training are, and without
-dropout of text and coupling (`program.validation_flow`), for D draws of noise, levels and tasks
-per batch. Two states, or two runs on the same data with batches of one size, differ in their
-weights alone, so the difference of their losses has little noise.
+theta are the weights, N the number of batches, and D the number of draws of noise, noise levels
+and training tasks per batch. l is the loss with the default levels and tasks, whatever those of
+training are, and without dropout of text, references and coupling (`program.validation_flow`). Two
+states, or two runs on the same data with batches of one size, differ in their weights alone, so
+the difference of their losses has little noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +32,9 @@ def validation(
         batches: batches of held-out clips by set (`inputs.held_out_batches`).
 
     Returns:
-        state -> metrics of the loss (`flow.loss.flow_loss`). Of several sets they are means by the
-        weights of the sets, and SET/loss and so on are those of each set.
+        A function state -> {metric: value}, the metrics of the loss (`flow.loss.flow_loss`). For
+        several sets they are means by the weights of the sets, and the losses of each set are added
+        as SET/loss and so on.
     """
     params, batch = program.placement[0].params, program.placement[1]
     loss = jax.jit(program.validation_loss, in_shardings=(params, batch, None))

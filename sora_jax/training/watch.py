@@ -17,8 +17,7 @@ from sora_jax.config import within
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """The training steps to profile with JAX's profiler. TensorBoard's profile page shows the
-    result.
+    """The training steps to record with JAX's profiler. TensorBoard's profile page shows them.
 
     Attributes:
         start: the first step to profile. 0, the default, profiles nothing.
@@ -45,7 +44,7 @@ class SampleConfig:
             default, makes none.
         steps: steps of the sampler. Default 20.
         guidance: scale of the text guidance; 1 is none. Default 2.
-        prompts: one clip is made for each. Default: two prompts.
+        prompts: the prompts; one clip is made for each. Default: two prompts.
         video_tokenizer, audio_tokenizer: files of the tokenizers that made the latents. Default "":
             the shipped ones.
     """
@@ -80,8 +79,10 @@ class ValidationConfig:
     Attributes:
         every: training steps between validations, which are also made after the last step. 0, the
             default, makes none.
-        clips: held-out clips of each set, up to a whole batch. Default 64.
-        draws: draws of noise, levels and tasks for each batch. Default 4.
+        clips: held-out clips of each set, for a diffusion transformer rounded up to whole batches.
+            Default 64.
+        draws: draws of noise, noise levels and training tasks for each batch of a diffusion
+            transformer. Default 4.
     """
 
     every: int = 0
@@ -94,10 +95,13 @@ class ValidationConfig:
 
 
 class Profiler:
-    """Records a trace of some steps of the training loop with jax.profiler, into `folder`.
+    """Records a trace of some steps of the training loop with jax.profiler.
 
-    Call `before` and `after` around every step, and `close` at the end. The steps are those of the
-    `ProfileConfig`; without any, nothing is recorded.
+    Call `before` and `after` around every step, and `close` at the end.
+
+    Args:
+        config: the steps to record; none if its `start` is 0.
+        folder: where the trace is written.
     """
 
     def __init__(self, config: ProfileConfig, folder: Path):
@@ -112,8 +116,8 @@ class Profiler:
             self._running = True
 
     def after(self, step: int, results: Any) -> None:
-        """Stops the trace if `step` is the last to profile, once its `results` are ready. Call
-        after each step.
+        """Stops the trace if `step` is the last to profile. It first waits for `results`, the
+        arrays that the step returned. Call after each step.
         """
         if self._running and step + 1 >= self._config.start + self._config.steps:
             jax.block_until_ready(results)
@@ -127,7 +131,7 @@ class Profiler:
 
 
 def peak_memory() -> int:
-    """Returns the peak memory in bytes of the local device that used most so far.
+    """Returns the peak memory in bytes of the local device with the highest peak so far.
 
     On a CPU it is the peak resident memory of this process.
     """

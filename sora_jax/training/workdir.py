@@ -28,23 +28,31 @@ INPUTS = (
 # Sections of a configuration that do not change what a run computes, so not part of its identity.
 # T5 is identified by the contents of its folder, in the identity of the data.
 OUTSIDE = ("mesh", "profile", "validation", "sample", "text")
-SAVING = ("checkpoint_every", "checkpoint_minutes", "keep")  # of the section `train`; as OUTSIDE
+# Keys of the section `train` that do not change what a run computes, so they may differ.
+SAVING = ("checkpoint_every", "checkpoint_minutes", "keep")
 
 
 class Workdir:
     """A run's directory, locked while it is open.
 
-    It holds config.json with the fingerprint, checkpoints/, metrics.jsonl and tensorboard/. One run
-    may use it at a time. If several processes train together, process 0 holds the lock.
+    It holds config.json (the run's identity and its fingerprint), checkpoints/, metrics.jsonl and
+    tensorboard/. One run may use it at a time. If several processes train together, process 0
+    holds the lock.
 
     Args:
         path: the directory. It is created if it does not exist.
         config: the run's identity, a dataclass or a dictionary.
-        begun: the identity of the run in the directory that this one replaces from step `shared`
-            on. Default: none, the same run.
-        shared: the last step that both have in common. Default: None, all.
-        defaults: a dataclass whose defaults stand for the keys that an older record lacks. Default:
-            none, such a record is of another run.
+        begun: the identity of the run in the directory, if this run has another number of steps
+            and replaces it from step `shared` on. Default: none, it is the same run.
+        shared: the last step that both runs have in common. Default None: all steps.
+        defaults: a dataclass whose defaults stand for the keys that an older config.json lacks.
+            Default: none, and a file that lacks keys is of another run.
+
+    Attributes:
+        path: the absolute path.
+        config: the run's identity as nested dictionaries.
+        fingerprint: the fingerprint of the identity.
+        shared: as given.
 
     Raises:
         UserError: the directory holds another run's configuration (the first differing keys are
@@ -134,7 +142,10 @@ class Workdir:
 def identity_of(config: Any, start: Start, dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the identity of a run as JSON values.
 
-    The arguments are those of `open_workdir`.
+    Args:
+        config: the resolved configuration, a dataclass.
+        start: where the run starts (`open_start`).
+        dataset: the identity of the data.
     """
     identity = {**config_lib.to_dict(config), **start.identity, "dataset": dict(dataset)}
     for name in OUTSIDE:
@@ -145,14 +156,15 @@ def identity_of(config: Any, start: Start, dataset: Mapping[str, Any]) -> dict[s
 
 
 def comparable(identity: Mapping[str, Any], defaults: Any = None) -> dict[str, Any]:
-    """Returns the part of an identity that must not differ.
+    """Returns the part of an identity that must be equal for two runs to be the same run.
 
-    It lacks SAVING, which may, and the paths and the fit of data, which `dataset` identifies.
+    It lacks the keys SAVING and `skip_damaged`, which may differ. It also lacks the paths and fits
+    of data, because `dataset` identifies the data.
 
     Args:
-        identity: from `identity_of`, perhaps of an older version.
-        defaults: the configuration of today, a dataclass: keys that the identity lacks have its
-            defaults. Default: none, they stay absent.
+        identity: from `identity_of`, perhaps written by an older version of this package.
+        defaults: a dataclass whose defaults stand for keys that the identity lacks. Default: none,
+            these keys stay absent.
     """
     result = config_lib.completed(identity, defaults) if defaults else config_lib.to_dict(identity)
     for name in OUTSIDE if defaults else ():  # `identity_of` left them out

@@ -1,7 +1,7 @@
-"""What a training will take: memory from the compiled step, time from a few steps of it.
+"""The cost of a training step, measured before the training begins: memory and time.
 
-Both are known before the training begins. Memory is that of this process and of what the step
-allocates beside; time is steps times the median of some steps with made-up batches.
+Memory is read from the compiled step, without running it. Time is the median of STEPS steps with
+made-up batches.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from sora_jax.training.run import Run
 from sora_jax.training.tokenizer import TokenizerProgram
 from sora_jax.training.tokenizer_run import TokenizerRun
 
-STEPS = 4  # measured, after a first one
+STEPS = 4  # timed steps, after a first one that is not timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class StepCost:
     """The cost of a training step.
 
     Attributes:
-        compile_seconds: of compiling it.
-        step_seconds: the median of STEPS.
-        step_bytes: what it allocates, with its arguments.
+        compile_seconds: seconds that building and compiling the step took.
+        step_seconds: the median seconds of STEPS steps.
+        step_bytes: bytes that the step allocates, with its arguments.
     """
 
     compile_seconds: float
@@ -62,16 +62,17 @@ def resident_memory() -> int:
 
 
 def check_memory(of_batch: Callable[[int], int], batch_size: int, free: int, what: str) -> int:
-    """Returns the bytes of a step.
+    """Returns the bytes of a step, and checks that they are free.
 
     Args:
         of_batch: batch size -> bytes of a step.
-        batch_size: the one that is asked for.
+        batch_size: the batch size that is asked for.
         free: bytes that may be allocated.
         what: the training, for the message.
 
     Raises:
-        UserError: they are more than `free`; it names the largest batch that fits.
+        UserError: the step needs more than `free`. The message names a smaller batch size that
+            fits, found by halving.
     """
     needed = of_batch(batch_size)
     if needed <= free:
@@ -92,14 +93,14 @@ def check_memory(of_batch: Callable[[int], int], batch_size: int, free: int, wha
 
 
 def model_cost(run: Run, free: int) -> StepCost:
-    """Returns the cost of a step of a model's training; compiles it and runs some.
+    """Compiles a step of a model's training, runs it a few times, and returns its cost.
 
     Args:
-        run: the training.
+        run: the configuration of the training.
         free: bytes that may be allocated.
 
     Raises:
-        UserError: the step needs more.
+        UserError: the step needs more than `free`.
     """
     mesh = run.mesh.make()
     compiled: dict[int, tuple[Program, Any, float]] = {}
@@ -127,15 +128,15 @@ def model_cost(run: Run, free: int) -> StepCost:
 
 
 def tokenizer_cost(run: TokenizerRun, folder: Path, free: int) -> StepCost:
-    """Returns the cost of a step of a tokenizer's training on a built set of clips.
+    """Compiles a step of a tokenizer's training, runs it a few times, and returns its cost.
 
     Args:
-        run: the training.
+        run: the configuration of the training.
         folder: sources may create files here.
         free: bytes that may be allocated.
 
     Raises:
-        UserError: the step needs more.
+        UserError: the step needs more than `free`.
     """
     from_batch: dict[int, tuple[Any, Any, Any, float]] = {}
 
@@ -156,7 +157,9 @@ def tokenizer_cost(run: TokenizerRun, folder: Path, free: int) -> StepCost:
 
 
 def allocated(step: Any) -> int:
-    """Returns the bytes of a compiled step: arguments, results beside them, and what is between."""
+    """Returns the bytes of a compiled step: arguments, results that do not replace arguments, and
+    intermediate arrays. 0 if the compiler does not say.
+    """
     found = step.memory_analysis()
     if found is None:
         return 0
@@ -165,7 +168,7 @@ def allocated(step: Any) -> int:
 
 
 def _made_up(x: jax.ShapeDtypeStruct) -> jax.Array:
-    """Returns an array of that shape: small numbers, of integers and bools ones."""
+    """Returns an array of that shape and dtype: 0.02 for floats, 1 for integers, True for bools."""
     if jnp.issubdtype(x.dtype, jnp.floating):
         return jnp.full(x.shape, 0.02, x.dtype)
     return jnp.ones(x.shape, x.dtype)

@@ -1,15 +1,17 @@
 """Fine-tunes a model on a folder of videos, from scan to result, as stations of a recipe.
 
-    scan        what is there and what is wrong; where the cuts are       scan/index.html
-    clips       the clips of the plan, in the format of the base
-    check       round trip of 16 held-out clips                           check/round_trip.png
-    cost        memory and hours, told before anything is trained
-    tokenizer   the video tokenizer, if the check is below `min_psnr`, and the check again
-    latents     of all clips
-    model       the training, with validation and previews
-    result      scores, previews of held-out captions, the page           result/index.html
+    scan        finds files, their problems and their cuts                scan/index.html
+    clips       cuts the clips, in the format of the base model
+    check       encodes and decodes 16 held-out clips                     check/round_trip.png
+    cost        predicts memory and hours, before anything is trained     cost/cost.json
+    tokenizer   fine-tunes the video tokenizer and checks it again, if
+                the PSNR of the check is below `min_psnr`
+    latents     encodes all clips
+    model       trains the model, with validation and previews
+    result      scores, previews from held-out captions, and a page       result/index.html
 
-A station that is done is skipped (`sora_jax.recipe`), and a training that was stopped goes on.
+Each station has a folder of its name (right: the file to look at). A station that is done is
+skipped (`sora_jax.recipe`), and a training that was stopped goes on.
 """
 
 import dataclasses
@@ -49,7 +51,8 @@ class Finetuned:
         weights: the file of the model's weights, or of its low-rank updates.
         video_tokenizer, audio_tokenizer: files of the tokenizers that belong to it.
         page: the page that shows the result.
-        scores: what `result/scores.json` holds.
+        scores: the contents of `result/scores.json` (`result.score`), with predicted and measured
+            cost.
     """
 
     weights: Path
@@ -71,8 +74,9 @@ def finetune(videos: str | os.PathLike, workdir: str | os.PathLike, **settings: 
         The files that it made, and the scores.
 
     Raises:
-        UserError: the folder has no usable video, captions are missing or of no video, the
-            tokenizers are refused, memory does not suffice, or a setting is wrong.
+        UserError: the folder has no usable video, a caption is missing or names no video, the
+            tokenizers reproduce the clips too poorly, memory does not suffice, or a setting is
+            wrong.
         KeyboardInterrupt: stopped by a signal; the same call goes on.
     """
     chosen = Settings.checked(videos=os.fspath(videos), **settings)
@@ -82,7 +86,10 @@ def finetune(videos: str | os.PathLike, workdir: str | os.PathLike, **settings: 
 
 
 class _Line:
-    """The stations of one fine-tuning in its folder."""
+    """The stations of one fine-tuning in its folder.
+
+    `kitchen` runs them and records which are done. `format` is that of the base model's clips.
+    """
 
     def __init__(self, settings: Settings, workdir: Path) -> None:
         self.settings, self.kitchen = settings, Kitchen([], workdir)
@@ -90,7 +97,7 @@ class _Line:
         self.format = format_of(settings.load_base())
 
     def run(self) -> Finetuned:
-        """Runs the stations that are not done."""
+        """Runs the stations that are not done, and returns the result."""
         s = self.settings
         asked = (s.cuts, s.caption, str(s.clips_per_file), str(self.format))
         self.do("scan", self._scan, scan_report.PLAN, self._contents(), *asked)
@@ -147,10 +154,10 @@ class _Line:
         """Runs a station unless it is done.
 
         Args:
-            name: of the station and its folder.
-            call: the work.
-            makes: what it makes, relative to its folder.
-            depends: settings that it depends on, and the stations as "{NAME}".
+            name: the name of the station and of its folder.
+            call: the work, a function of the station's folder.
+            makes: the file or folder that the station makes, relative to its folder.
+            depends: settings that the station depends on, as text, and stations as "{NAME}".
         """
         known = {"{" + one.name + "}" for one in self.kitchen.stations}
         # Braces of a user's text, such as a caption, name no station.
@@ -162,7 +169,7 @@ class _Line:
             self.kitchen.run(station)
 
     def _all(self) -> tuple[str, ...]:
-        """Returns the settings of the trainings as text."""
+        """Returns the settings that trainings depend on as texts "name=value"."""
         values = dataclasses.asdict(self.settings)
         skip = ("videos", "caption", "cuts", "previews", "memory")
         base = self.settings.load_base().fingerprint
@@ -172,7 +179,9 @@ class _Line:
         )
 
     def _contents(self) -> str:
-        """Returns a digest of the folder, or its path where it is none, which the scan refuses."""
+        """Returns a digest of the folder's contents. If it is no folder, returns its path: the scan
+        then raises the error.
+        """
         folder = Path(self.settings.videos).expanduser()
         if not folder.is_dir():
             return str(folder)
@@ -194,7 +203,9 @@ class _Line:
         round_trip.check(clips, folder, *self.settings.tokenizers.values())
 
     def _tunes(self, psnr: float) -> bool:
-        """Returns whether the video tokenizer is fine-tuned. Raises UserError if it is refused."""
+        """Returns whether to fine-tune the video tokenizer: True if `psnr`, in dB, is below
+        `min_psnr`. Raises UserError if that is so and the setting `tokenizer` is "refuse".
+        """
         s = self.settings
         if psnr >= s.min_psnr:
             return False
@@ -216,7 +227,11 @@ class _Line:
         return True
 
     def _tokenizer(self, clips: Path) -> str:
-        """Fine-tunes the video tokenizer, checks it, and returns its file."""
+        """Fine-tunes the video tokenizer, checks it, and returns its file.
+
+        Raises:
+            UserError: the PSNR of held-out clips is still below `min_psnr`.
+        """
         s = self.settings
         start = s.tokenizers["video_tokenizer"]
         run = tokenizer_run(s, clips, weights.load_weights(start, "video_tokenizer"))

@@ -1,4 +1,4 @@
-"""What the trainings of a fine-tuning will take, told before the first of them begins."""
+"""Forecast of the time and memory of a fine-tuning's trainings, before the first of them begins."""
 
 import dataclasses
 import json
@@ -12,21 +12,23 @@ from sora_jax.training.tokenizer_run import TokenizerRun
 from sora_jax.tuning import cost
 
 COST = "cost.json"
-FORWARD = 1 / 3  # a forward pass, of a training step
-PASSES = 3  # forward passes of a guided step of a sampler
+FORWARD = 1 / 3  # time of a forward pass, as a fraction of a training step's
+PASSES = 3  # forward passes of a step of the sampler with guidance
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """What trainings will take.
+    """The predicted time and memory of a fine-tuning's trainings.
 
     Attributes:
-        seconds: of all trainings, with validation and previews meanwhile.
-        memory_bytes: the most that this process will hold.
-        free_bytes: what may be allocated.
-        clips: training clips.
-        model: (steps, seconds of a step) of the model, and its batch_size.
-        tokenizer: (steps, seconds of a step) of the video tokenizer; None if it is not trained.
+        seconds: seconds of all trainings, with their compilation, validation and previews.
+        memory_bytes: the most bytes that this process will hold.
+        free_bytes: bytes that may be allocated.
+        clips: number of training clips.
+        batch_size: clips of a step of the model's training.
+        model: (steps, seconds of a step) of the model's training.
+        tokenizer: (steps, seconds of a step) of the video tokenizer's training; None if it is not
+            trained.
     """
 
     seconds: float
@@ -54,17 +56,17 @@ class Forecast:
 def forecast(
     folder: Path, run: Run, tokenizer: TokenizerRun | None, clips: int, memory: int
 ) -> Forecast:
-    """Measures what trainings will take, and writes it to COST.
+    """Predicts the time and memory of trainings from a few steps of each.
 
     Args:
-        folder: receives the file.
-        run: the training of the model.
-        tokenizer: that of the video tokenizer; None for none.
-        clips: training clips.
-        memory: bytes that may be allocated; 0 for those that are free.
+        folder: receives the file COST with the forecast.
+        run: the configuration of the model's training.
+        tokenizer: the configuration of the video tokenizer's training; None: it is not trained.
+        clips: number of training clips.
+        memory: bytes that may be allocated; 0 for the bytes that are free.
 
     Raises:
-        UserError: a training needs more memory; it names what fits.
+        UserError: a training needs more memory. The message names a batch size that fits, if any.
     """
     free = memory or cost.free_memory()
     seconds, most, of_tokenizer = 0.0, 0, None

@@ -18,7 +18,7 @@ class Page:
     """A page to which parts are added in order, and which is then written."""
 
     def __init__(self, title: str) -> None:
-        """title: heading of the page."""
+        """Begins a page with the heading `title`."""
         self._title, self._parts = title, [f"<h1>{html.escape(title)}</h1>"]
 
     def heading(self, text: str) -> None:
@@ -26,12 +26,12 @@ class Page:
         self._parts.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str, wrong: bool = False) -> None:
-        """Adds a paragraph; `wrong` colours it as a warning."""
+        """Adds a paragraph. `wrong=True` colours it as a warning."""
         kind = ' class="wrong"' if wrong else ""
         self._parts.append(f"<p{kind}>{html.escape(text)}</p>")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Adds a table of text."""
+        """Adds a table with a header and rows of cells, which are written as text."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"

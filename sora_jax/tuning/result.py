@@ -30,22 +30,22 @@ from sora_jax.tuning.settings import Settings, prompts_of
 from sora_jax.weights import load_video_tokenizer
 
 SCORES, PREVIEWS, CURVE = "scores.json", "previews.json", "curve.png"
-STEPS, GUIDANCE = 30, 2.0  # of the sampler
-SCORED = 48  # held-out clips whose loss is measured, and clips of a distance
+STEPS, GUIDANCE = 30, 2.0  # steps of the sampler of previews, and scale of its text guidance
+SCORED = 48  # held-out clips whose loss is measured, and clips of each set of a distance, at most
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a fine-tuning made before its result.
+    """The settings and files of a fine-tuning whose model is trained.
 
     Attributes:
-        settings: of the fine-tuning.
-        run: the training of the model.
-        plan: the folder's clips.
-        clips: the built set.
-        latents: of all clips, with held-out ones in `val`.
-        weights: the trained weights or low-rank updates.
-        tokenizers: files by kind.
+        settings: the settings of the fine-tuning.
+        run: the configuration of the model's training.
+        plan: the plan of the folder's clips.
+        clips: the folder of the built set of clips.
+        latents: the folder of the latents, with those of held-out clips in its subfolder `val`.
+        weights: the file of the trained weights or low-rank updates.
+        tokenizers: files of the tokenizers by kind.
     """
 
     settings: Settings
@@ -67,11 +67,11 @@ def write_result(
     """Generates the previews, scores the model, and writes the page.
 
     Args:
-        folder: receives all of it.
-        workdir: of the fine-tuning.
-        made: what was made before.
-        told: what the trainings should take.
-        stations: the record of the stations.
+        folder: receives the files.
+        workdir: the folder of the fine-tuning.
+        made: the settings and the files made so far.
+        told: the forecast of time and memory, to compare with the measured cost.
+        stations: the record of each station by name, with its "seconds".
     """
     previews = write_previews(folder, made)
     scores = score(folder, workdir, made, previews)
@@ -86,7 +86,11 @@ def write_result(
 
 
 def write_previews(folder: Path, made: Made) -> list[dict[str, Any]]:
-    """Generates a clip for captions of held-out files, and returns {"prompt", "file", "clip"}."""
+    """Generates clips from captions of held-out files, and writes each as mp4 and contact sheet.
+
+    Returns:
+        For each clip {"prompt": the caption, "file": name of the mp4, "clip": the `Clip`}.
+    """
     lora = made.settings.lora_rank > 0
     files_of = (made.tokenizers["video_tokenizer"], made.tokenizers["audio_tokenizer"])
     model, updates = (made.settings.base_file, made.weights) if lora else (made.weights, None)
@@ -106,7 +110,7 @@ def write_previews(folder: Path, made: Made) -> list[dict[str, Any]]:
 
 
 def read_clips(directory: Path, split: str, most: int) -> list[Clip]:
-    """Returns clips of a built set, evenly spread over a split."""
+    """Returns at most `most` clips of a built set, evenly spread over a split."""
     source = VideoFolderSource(directory, split)
     batch = source.batch(round_trip.spread(len(source), most))
     sounds = zip(batch["frames"], batch["samples"], batch["has_audio"], strict=True)
@@ -116,7 +120,18 @@ def read_clips(directory: Path, split: str, most: int) -> list[Clip]:
 def score(
     folder: Path, workdir: Path, made: Made, previews: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Returns the scores as JSON values."""
+    """Returns the scores by name, as JSON values.
+
+    They are the PSNR and log-mel distance of decoded held-out clips in dB (`round_trip`), the
+    losses before and after (`scores.Losses.summary`), and the feature distances of the previews and
+    of the training clips from the held-out clips (`scores.distances`).
+
+    Args:
+        folder: the folder of the result.
+        workdir: the folder of the fine-tuning.
+        made: the settings and the files made so far.
+        previews: from `write_previews`.
+    """
     checked = round_trip.read_check(workdir / "check")
     again = workdir / "check_again"
     final = round_trip.read_check(again) if again.is_dir() else checked
@@ -140,7 +155,10 @@ def score(
 
 
 def draw_curve(path: Path, rows: list[dict[str, float]]) -> None:
-    """Draws the training and the validation loss over steps."""
+    """Draws the training and the validation loss over steps, and writes a png file.
+
+    `rows` are the rows of metrics of the training.
+    """
     figure = Figure(figsize=(7, 3.2), facecolor="white")
     axis = figure.add_subplot()
     for name, label, style in (("loss", "training", "-"), ("val/loss", "held-out clips", "o-")):
@@ -162,7 +180,11 @@ def write_page(
     scores: Mapping[str, Any],
     previews: list[dict[str, Any]],
 ) -> None:
-    """Writes the last page."""
+    """Writes index.html, the page of the result, to `folder`.
+
+    The other arguments are the folder of the fine-tuning, the settings and files made so far, the
+    result of `score` with the cost, and that of `write_previews`.
+    """
     page, loss = Page("Fine-tuned on your videos"), scores["loss"]
     facts = json.loads((workdir / "scan" / scan_report.FACTS).read_text(encoding="utf-8"))
     page.text(scan_report.sentence(facts))

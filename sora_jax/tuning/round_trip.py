@@ -1,7 +1,10 @@
-"""Checks tokenizers on held-out clips: PSNR of the frames, distance of the sounds, a sheet.
+"""Measures what tokenizers lose: held-out clips are encoded, decoded and compared with themselves.
 
-psnr       10 log10(1 / mean squared error) of a clip's frames, in dB
-log_mel    mean absolute difference of the log-mel spectrograms, in dB, levels below -60 dB cut
+psnr       10 log10(1 / mean squared error) of a clip's frames in [0, 1], in dB
+log_mel    mean absolute difference of the log-mel spectrograms, in dB; levels below -60 dB
+           (FLOOR), relative to the loudest of the clip, count as -60 dB
+
+A picture (SHEET) shows frames of some clips before and after.
 """
 
 import dataclasses
@@ -20,21 +23,22 @@ from sora_jax.data.video_records import VideoFolderSource
 from sora_jax.evaluation.statistics import interval
 from sora_jax.mp4 import to_uint8
 
-CLIPS, SHOWN, FRAMES = 16, 6, 5  # checked; in the picture, and frames of each
+# Clips that are measured, clips in the picture, and frames shown of each.
+CLIPS, SHOWN, FRAMES = 16, 6, 5
 FLOOR = -60.0  # dB
-LABEL = 14  # pixels of a line of text
+LABEL = 14  # height of a line of text, in pixels
 CHECK, SHEET = "round_trip.json", "round_trip.png"
 
 
 @dataclasses.dataclass(frozen=True)
 class RoundTrip:
-    """What tokenizers keep of clips.
+    """How closely tokenizers reproduce clips.
 
     Attributes:
-        psnr: of each clip, dB.
-        log_mel: of each clip with sound, dB.
-        names: of the clips.
-        tokenizers: fingerprints by kind.
+        psnr: PSNR of each clip's frames, dB.
+        log_mel: distance of the sounds of each clip with audio, dB; () without any.
+        names: names of the clips.
+        tokenizers: fingerprints of the tokenizers by kind, such as "video_tokenizer".
     """
 
     psnr: tuple[float, ...]
@@ -44,7 +48,7 @@ class RoundTrip:
 
     @property
     def mean_psnr(self) -> float:
-        """The mean over the clips, dB."""
+        """The mean PSNR of the clips, dB."""
         return float(np.mean(self.psnr))
 
     def sentence(self) -> str:
@@ -62,7 +66,7 @@ class RoundTrip:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Returns `most` indices evenly spread over `count`, or all."""
+    """Returns at most `most` indices below `count`, evenly spread and in order."""
     return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
 
 
@@ -73,13 +77,14 @@ def check(
     audio_file: str | Path | None = None,
     split: str = "val",
 ) -> RoundTrip:
-    """Encodes and decodes held-out clips of a built `video_folder` set, and writes what came back.
+    """Encodes and decodes CLIPS clips of a built `video_folder` set, and returns how closely they
+    are reproduced.
 
     Args:
         directory: the set.
-        folder: receives CHECK and SHEET.
+        folder: receives the result as JSON (CHECK) and the picture (SHEET).
         video_file, audio_file: weights of the tokenizers. Default: the shipped ones.
-        split: of the clips. Default "val".
+        split: the split of the clips. Default "val".
     """
     video, video_weights = weights.load_video_tokenizer(video_file)
     audio, audio_weights = weights.load_audio_tokenizer(audio_file)
@@ -118,7 +123,7 @@ def mel_distance(before: np.ndarray, after: np.ndarray) -> float:
     """Returns the mean absolute difference of two sounds' log-mel spectrograms in dB.
 
     Args:
-        before, after: samples [S] at 16 kHz; levels are those below the loudest of each.
+        before, after: samples [S] at 16 kHz. Levels are relative to the loudest of each sound.
     """
     levels = [np.maximum(log_mel(x), FLOOR) for x in (before, after)]
     return float(np.abs(levels[0] - levels[1]).mean())
@@ -131,7 +136,9 @@ def _trip(tokenizer: Any, frames: jax.Array) -> jax.Array:
 
 
 def _video(tokenizer: Any, frames: np.ndarray) -> np.ndarray:
-    """Returns up to four clips as they come back."""
+    """Returns up to four clips, frames [B,F,H,W,3], encoded and decoded. They are padded to four,
+    so that all calls share one compilation.
+    """
     full = np.concatenate([frames, np.repeat(frames[-1:], 4 - len(frames), 0)])
     return np.asarray(_trip(tokenizer, jnp.asarray(full)))[: len(frames)]
 
@@ -142,7 +149,10 @@ def _audio(tokenizer: Any, samples: jax.Array) -> jax.Array:
 
 
 def _sheet(found: RoundTrip, before: np.ndarray, after: np.ndarray) -> Image.Image:
-    """Returns the picture: of each shown clip some frames before and, below them, after."""
+    """Returns the picture: for each shown clip, a row of frames and below it the decoded ones.
+
+    `before` and `after` are the frames of all clips, [B,F,H,W,3] in [0, 1].
+    """
     shown, panels = spread(len(before), SHOWN), []
     times = spread(before.shape[1], FRAMES)
     zoom = max(1, 96 // before.shape[2])

@@ -1,4 +1,10 @@
-"""The report of a scan: plan.json, scan.json, sheet.png and index.html."""
+"""The report of a scan of a folder of videos, as four files.
+
+plan.json     the clips to cut from each file, and their splits
+scan.json     totals of the folder, and its problems
+sheet.png     contact sheet: a still of each file
+index.html    all of it as a page
+"""
 
 import json
 from collections import Counter
@@ -11,12 +17,15 @@ from sora_jax import files
 from sora_jax.data.folder_scan import Scan
 from sora_jax.tuning.page import Page
 
-COLUMNS, CELL, LINE, SHOWN = 8, 112, 14, 96  # of the sheet: stills in a row, pixels, stills
+# Of the sheet: stills in a row, sides of a still and height of its name in pixels, stills in all.
+COLUMNS, CELL, LINE, SHOWN = 8, 112, 14, 96
 PLAN, FACTS, SHEET, INDEX = "plan.json", "scan.json", "sheet.png", "index.html"
 
 
 def totals(scan: Scan) -> dict[str, Any]:
-    """Returns the totals of a scan as JSON values: files, clips, hours, rates and loudness."""
+    """Returns the totals of a scan by name, as JSON values: numbers of files and clips, hours,
+    frame rates, sizes, audio rates, and the lowest, median and highest loudness in dBFS.
+    """
     facts, plan = scan.facts, scan.plan
     loud = sorted(one.loudness for one in facts.values() if one.loudness is not None)
     clips = {split: plan.count(split) for split in ("train", "val")}
@@ -61,7 +70,7 @@ def write_scan(scan: Scan, folder: Path) -> dict[str, Any]:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """Returns the totals of a scan as one line of text."""
+    """Returns the totals of a scan (`totals`) as one line of text."""
     clips, loud = found["clips"], found["loudness_dbfs"]
     levels = f"loudness {loud[0]:g} to {loud[2]:g} dBFS" if loud else "no sound"
     return (
@@ -85,7 +94,9 @@ def _row(scan: Scan, name: str) -> tuple[object, ...]:
 
 
 def draw_sheet(scan: Scan) -> Image.Image:
-    """Returns the contact sheet: the middle of each file under its name, at most SHOWN files."""
+    """Returns the contact sheet: the middle frame of each file under its name, at most SHOWN files.
+    Frames of held-out files are edged in red.
+    """
     names = list(scan.facts)[:SHOWN]
     rows = -(-len(names) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + LINE)), "white")

@@ -1,15 +1,17 @@
 """Scores of a fine-tuned model on held-out clips of any videos: losses, and a distance of features.
 
-The oracles of this project read balls, faces and voices of its own world, and say nothing of other
-videos. What is scored instead:
+The oracles of this project measure balls, faces and voices of its own world, and say nothing of
+other videos. So these are scored instead:
 
-    loss        the validation loss of each clip before and after, with the same noise
-    levels      the same by quarter of the noise level, q1 the cleanest
+    loss        the validation loss of each clip before and after training, with the same noise
+    levels      the validation loss by quarter of the noise level, q1 the cleanest
     distance    sum_i (m_i - n_i)^2 + (s_i - t_i)^2                                              (1)
 
-(1) is the Frechet distance of two Gaussians with diagonal covariances, here of `features`: means
-and deviations of the video tokenizer's latents and log-mel levels, each divided by its deviation
-over the training clips. It is no FVD and compares with no other work.
+The distance is the Frechet distance of two Gaussians with diagonal covariances, fitted to the
+features of two sets of clips: m and n are the means of feature i over the clips of each set, s and
+t the standard deviations. A clip's `features` are means and standard deviations of the video
+tokenizer's latents and of log-mel levels. Each feature is first divided by its standard deviation
+over the training clips. The distance is no FVD and compares with no other work.
 """
 
 import dataclasses
@@ -34,18 +36,19 @@ from sora_jax.pipelines.load import text_tokenizer_of
 from sora_jax.training.program import validation_flow
 from sora_jax.training.run import Run
 
-DRAWS = 4  # of noise and levels for each clip
-BANDS = 8  # of the sound, in the features
-QUIET = -60.0  # dB
+DRAWS = 4  # draws of noise and noise levels for each clip
+BANDS = 8  # mel bands of the sound in the features
+QUIET = -60.0  # lowest level of the sound, in dB; also that of a clip without audio
 
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """Validation losses before and after, of the same clips with the same noise.
+    """Validation losses of a model before and after training, of the same clips and noise.
 
     Attributes:
-        before, after: of each clip, [n].
-        levels: mean {"video_loss_q1": (before, after), ...}.
+        before, after: the loss of each of n clips, [n].
+        levels: the mean loss by quarter of the noise level, {"video_loss_q1": (before, after),
+            ...}; 0 where no clip has a value.
     """
 
     before: np.ndarray
@@ -53,7 +56,9 @@ class Losses:
     levels: dict[str, tuple[float, float]]
 
     def summary(self) -> dict[str, Any]:
-        """Returns the losses as JSON values, and the fall with its 95 % interval over clips."""
+        """Returns the mean losses by name as JSON values, and the mean of "fall", the loss before
+        less that after, with its 95 % interval over clips.
+        """
         fall = self.before - self.after
         return {
             "clips": len(fall),
@@ -66,7 +71,12 @@ class Losses:
 
 
 def load_after(weights: Path, base: str) -> tuple[Any, weights_lib.Weights]:
-    """Returns the model that a training wrote, and its weights; `base` is what LoRA updates."""
+    """Returns the model that a training wrote, and its weights.
+
+    Args:
+        weights: the file that it wrote: weights, or low-rank updates (lora.safetensors).
+        base: the file of the weights that low-rank updates are added to.
+    """
     if weights.name == "lora.safetensors":
         return lora_files.load_model(base, weights)
     return weights_lib.load_model(weights)
@@ -76,10 +86,10 @@ def losses(run: Run, latents: Path, base_file: str, weights: Path, most: int) ->
     """Returns the losses of held-out clips before and after a training.
 
     Args:
-        run: the training.
-        latents: of the held-out clips.
-        base_file: weights that it started from.
-        weights: the file that it wrote.
+        run: the configuration of the training.
+        latents: the folder of the held-out clips' latents.
+        base_file: the weights that the training started from.
+        weights: the file that the training wrote.
         most: the largest number of clips.
     """
     model, after = load_after(weights, base_file)
@@ -119,7 +129,7 @@ def losses(run: Run, latents: Path, base_file: str, weights: Path, most: int) ->
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Returns the mean of the values that are numbers; 0 without any."""
+    """Returns the mean of the finite values; 0 without any."""
     numbers = [float(x) for x in values if np.isfinite(x)]
     return float(np.mean(numbers)) if numbers else 0.0
 
@@ -130,12 +140,14 @@ def _latents(tokenizer: Any, frames: jax.Array) -> jax.Array:
 
 
 def features(tokenizer: Any, clip: Clip) -> np.ndarray:
-    """Returns the features of a clip: of the video tokenizer's latents the mean and deviation of
-    each channel, of the sound the mean level of BANDS log-mel bands and how much it varies.
+    """Returns the features of a clip, [2 C + 2 BANDS].
+
+    They are the mean and the standard deviation of each of the C channels of the video tokenizer's
+    latents, and of the level of each of BANDS mel bands of the sound, in units of -QUIET dB.
 
     Args:
         tokenizer: the video tokenizer.
-        clip: frames float [F, H, W, 3], and samples or None.
+        clip: frames float [F, H, W, 3], and samples [S] or None.
     """
     z = np.asarray(_latents(tokenizer, jnp.asarray(clip.frames, jnp.float32)))
     z = z.reshape(-1, z.shape[-1])
@@ -149,8 +161,8 @@ def frechet(first: np.ndarray, second: np.ndarray, scale: np.ndarray) -> float:
     """Returns the distance of two sets of features, equation (1).
 
     Args:
-        first, second: [n, D] and [m, D].
-        scale: deviation of each feature over the training clips, [D].
+        first, second: D features of each clip of the two sets, [n, D] and [m, D].
+        scale: standard deviation of each feature over the training clips, [D].
     """
     a, b = first / scale, second / scale
     means, deviations = a.mean(0) - b.mean(0), a.std(0) - b.std(0)
@@ -160,13 +172,13 @@ def frechet(first: np.ndarray, second: np.ndarray, scale: np.ndarray) -> float:
 def distances(
     tokenizer: Any, sets: Mapping[str, Sequence[Clip]], reference: str, scale_of: str
 ) -> dict[str, float]:
-    """Returns the distance of each set of clips from the set `reference`.
+    """Returns the distance of each other set of clips from the set `reference`, by name.
 
     Args:
         tokenizer: the video tokenizer.
-        sets: clips by name.
-        reference: the name of the held-out clips.
-        scale_of: the name of the training clips, whose deviations scale the features.
+        sets: clips of each set by name.
+        reference: the name of the set of held-out clips.
+        scale_of: the name of the set of training clips, whose deviations scale the features.
     """
     found = {name: np.stack([features(tokenizer, c) for c in of]) for name, of in sets.items()}
     scale = np.maximum(found[scale_of].std(0), 1e-3)

@@ -25,8 +25,8 @@ from sora_jax.training.run import Run
 from sora_jax.training.tokenizer_run import TokenizerRun
 from sora_jax.training.watch import SampleConfig, ValidationConfig
 
-TOKENIZERS = ("both", "decoder", "refuse")
-PROMPTS_MEANWHILE = 4  # previews during training
+TOKENIZERS = ("both", "decoder", "refuse")  # values of `Settings.tokenizer`
+PROMPTS_MEANWHILE = 4  # clips of each preview during training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +38,24 @@ class Settings:
         base: weights of the model to start from. Default "": the shipped `nano`.
         video_tokenizer, audio_tokenizer: weights of the tokenizers to start from. Default "": the
             shipped ones.
-        caption: of videos without one. Default "": they are refused.
+        caption: the caption of videos that have none. Default "": they are refused.
         cuts: "detect" (default) looks for scene changes, "none" takes each file as one scene.
-        fit: how frames are fitted to the format of the base, one of `modality.FITS`.
+        fit: how frames are fitted to the base model's format, a name in `modality.FITS`: "crop"
+            (default) or "letterbox".
         clips_per_file: the largest number of clips of a file. Default 64.
-        min_psnr: dB of the round trip below which the video tokenizer is fine-tuned. Default 28.
-        tokenizer: what is then fine-tuned: "both" halves (default; a new latent space), the
-            "decoder" alone (latents stay valid), or nothing, "refuse".
-        tokenizer_steps: of that training. Default 3000.
-        steps: of the model's training. Default 2000.
-        batch_size: clips of a step of the model. Default 16.
+        min_psnr: PSNR in dB of held-out clips, encoded and decoded, below which the video tokenizer
+            is fine-tuned. Default 28.
+        tokenizer: which part of the video tokenizer is then fine-tuned: "both" halves (default; the
+            latents change), or the "decoder" alone (latents stay valid). "refuse" raises an error
+            instead.
+        tokenizer_steps: steps of the tokenizer's training. Default 3000.
+        steps: steps of the model's training. Default 2000.
+        batch_size: clips of a step of the model's training. Default 16.
         lora_rank: rank of low-rank updates; 0 (default) trains the weights themselves.
-        freeze: parts that stay what they are, names of `adapt.PARTS`.
+        freeze: parts of the model that are not trained, names of `adapt.PARTS`. Default: none.
         previews: clips generated at the end, from captions of held-out files. Default 12.
-        memory: bytes that may be used. Default 0: what is free.
-        seed: of the trainings. Default 0.
+        memory: bytes that may be used. Default 0: the bytes that are free.
+        seed: seed of the trainings. Default 0.
     """
 
     videos: str
@@ -88,7 +91,7 @@ class Settings:
 
     @classmethod
     def checked(cls, **values: Any) -> "Settings":
-        """Returns the settings. Raises UserError for a value that is wrong."""
+        """Returns the settings with these fields. Raises UserError for a value that is wrong."""
         try:
             return cls(**values)
         except ValueError as error:
@@ -109,7 +112,7 @@ class Settings:
 
     @property
     def base_file(self) -> str:
-        """The file of `load_base`."""
+        """The file of the weights that the model starts from."""
         return self.base or str(weights.shipped("nano"))
 
 
@@ -121,7 +124,9 @@ def format_of(base: weights.Weights) -> ClipFormat:
 
 
 def prompts_of(plan: FolderPlan, most: int) -> tuple[str, ...]:
-    """Returns the first captions of held-out files, each once, at most `most`, evenly spread."""
+    """Returns at most `most` captions of held-out files: the first caption of each file, each text
+    once, evenly spread over the files in the order of their names.
+    """
     held_out = sorted(name for name, one in plan.files.items() if one.split == "val")
     found = list(dict.fromkeys(plan.files[name].captions[0] for name in held_out))
     count = min(most, len(found))
@@ -129,7 +134,11 @@ def prompts_of(plan: FolderPlan, most: int) -> tuple[str, ...]:
 
 
 def set_values(format: ClipFormat, path: Path) -> dict[str, Any]:
-    """Returns the values of `SetConfig` for a folder of clips or latents in a format."""
+    """Returns the values of `SetConfig` for a folder of clips or latents in a format.
+
+    Raises:
+        UserError: no configuration names the format.
+    """
     sides: dict[str, Any] = {"height": format.height, "width": format.width}
     sides |= {"fps": float(format.fps), "seconds": format.seconds}
     none: dict[str, Any] = {}
@@ -145,12 +154,12 @@ def set_values(format: ClipFormat, path: Path) -> dict[str, Any]:
 
 
 def tokenizer_run(settings: Settings, clips: Path, start: weights.Weights) -> TokenizerRun:
-    """Returns the training of the video tokenizer on a built set of clips.
+    """Returns the configuration of the video tokenizer's training on a built set of clips.
 
     Args:
-        settings: of the fine-tuning.
-        clips: the set.
-        start: weights of the tokenizer that it starts from.
+        settings: the settings of the fine-tuning.
+        clips: the folder of the set.
+        start: the tokenizer's weights that the training starts from.
     """
     steps = settings.tokenizer_steps
     return TokenizerRun(
@@ -172,12 +181,12 @@ def model_run(
     latents: Path,
     tokenizers: Mapping[str, str],
 ) -> Run:
-    """Returns the training of the model.
+    """Returns the configuration of the model's training.
 
     Args:
-        settings: of the fine-tuning.
-        plan: the folder's clips, whose captions become known words.
-        latents: the set, with held-out latents in its folder `val`.
+        settings: the settings of the fine-tuning.
+        plan: the folder's clips; the words of their captions become known words.
+        latents: the folder of the latents, with those of held-out clips in its subfolder `val`.
         tokenizers: files of the tokenizers by kind, for previews.
     """
     base = settings.load_base()

@@ -85,6 +85,7 @@ def test_a_deleted_key_loses_its_jobs(bench, keys):
     accounts.delete_key(bench.studio.store, "mika")
     refused(create(bench, keys[0]), 401, "invalid_api_key")
     assert bench.row(video).status == "cancelled" and bench.worker.work() == 0
+    assert bench.row(video).completed_at >= bench.row(video).created_at
     row = dict(bench.row(video)._mapping)
     late = {n: row[n] for n in LATE} | {"id": jobs.new_id(), "account_id": account}
     assert jobs.accept(bench.studio.store, late, 20) is None  # read before its key was deleted

@@ -253,6 +253,9 @@ def test_a_character_that_is_taken_back_hides_posts(bench, people):
     assert ask(bench, "rolo", "GET", f"/api/clips/{video}").status_code == 404
     tree = ask(bench, "rolo", "GET", f"/api/clips/{child}").json()["lineage"]
     assert [node["id"] for node in tree] == [None, child]
+    own = add_clip(bench, people["mika"], parent=video, kind="remix")  # of the clip's own maker
+    tree = ask(bench, "mika", "GET", f"/api/clips/{own}").json()["lineage"]
+    assert tree[0]["id"] is None and tree[1]["id"] == own
 
 
 def test_lineage(bench, people):

@@ -1,7 +1,7 @@
 """Reads a set of latents for training, in batches.
 
-The order of the clips and the choice of captions are pure functions of the seed, so the number of
-a batch is a position that a checkpoint can restore.
+The order of the clips and the choice among the captions of a clip are pure functions of the seed.
+So the number of a batch is a position that a checkpoint can restore.
 """
 
 import dataclasses
@@ -21,7 +21,9 @@ from sora_jax.models.text_encoder import PromptEncoder
 
 
 class _Example(grain.transforms.RandomMap):
-    """A transform from a packed record to arrays with one caption, drawn uniformly."""
+    """A transform from a packed record to its fields (`record.unpack`), with "caption", one of its
+    captions drawn uniformly; "" if it has none.
+    """
 
     def random_map(self, element: bytes, rng: np.random.Generator) -> dict:
         fields = unpack(element)
@@ -31,8 +33,13 @@ class _Example(grain.transforms.RandomMap):
 
 
 def stacked(references: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Returns the references of B clips of a set as arrays [B, R, ...] by name, those that
-    `models.reference_encoder` reads; {} for clips without.
+    """Returns the references of B clips as arrays by name, for `models.reference_encoder`.
+
+    They are "stills" float32 [B,R,V,h,w,C] and "voices" float32 [B,R,n,C], latents, and "present"
+    and "heard" bool [B,R]. Without references the result is {}.
+
+    Args:
+        references: for each clip the same arrays without the axis B.
     """
     if not references:
         return {}
@@ -48,7 +55,12 @@ def stacked(references: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """A function from a list of examples to the model's batch, float32."""
+    """A function from a list of B examples to the batch that the model reads (`batches`).
+
+    Attributes:
+        text_tokenizer: list of B captions -> (tokens, mask).
+        times: times of the latents by name, the "times" of every batch.
+    """
 
     text_tokenizer: PromptEncoder
     times: Mapping[str, np.ndarray]
@@ -83,26 +95,28 @@ def batches(
 ) -> grain.MapDataset:
     """Returns the batches of a set of latents by number, as dictionaries of NumPy arrays.
 
-    A batch holds "video" float32 [B,T,H,W,C], "audio" float32 [B,N,C], "tokens" int32 [B,L],
-    "text_mask" bool [B,L], "text_shots" and "text_slots" int8 [B,L] (`data.prompts`),
-    "references", arrays by name or {} (`stacked`), "has_audio" bool [B], and "times", the result of
-    `ClipFormat.latent_times` in float32.
+    A batch holds the latents "video" float32 [B,T,H,W,C] and "audio" float32 [B,N,C]; the prompts
+    "tokens" int32 [B,L] or float32 [B,L,Df], "text_mask" bool [B,L], "text_shots" and "text_slots"
+    int8 [B,L] (`data.prompts`); "references", arrays by name or {} (`stacked`); "has_audio" bool
+    [B]; and "times", the result of `ClipFormat.latent_times` in float32.
 
     Args:
       path: the folder of the set.
-      text_tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
+      text_tokenizer: list of B captions -> (tokens, mask bool [B,L]), with token ids int32 [B,L] or
+        features float32 [B,L,Df].
       batch_size: clips per batch, of all processes together.
-      seed: the seed of the order and of the captions.
+      seed: the seed of the order and of the choice of captions.
       shuffle: True, the default, draws a new order for every pass. False keeps the order of the
         set.
-      repeat: number of passes. Default: None, endless. A batch may span two passes, and only full
-        batches are returned.
-      fingerprints: expected fingerprints of the tokenizers. Default: not checked.
+      repeat: number of passes over the set. Default: None, endless. A batch may span two passes,
+        and only full batches are returned.
+      fingerprints: {tokenizer: expected fingerprint} (`open_set`). Default: not checked.
       format: expected clip format. Default: not checked.
       rows: indices of the rows of each batch to read and return, in order. Default: None, all.
         Each of several processes that train together reads only its own rows
         (`processes.rows_here`).
-      skip_damaged: replaces a damaged clip by the next one (`open_set`).
+      skip_damaged: True to read the next clip in place of a damaged one. Default False: a damaged
+        clip raises UserError.
 
     Raises:
       UserError: the set cannot be used (`open_set`), or holds fewer clips than a batch and `repeat`
@@ -144,10 +158,10 @@ def make_loader(
     seed: int,
     **options: Any,
 ) -> grain.DatasetIterator:
-    """Returns an iterator of `batches`, with the same arguments.
+    """Returns an iterator over the result of `batches`, with the same arguments.
 
-    get_state() and set_state() are exact: the batches after set_state are bitwise those that
-    followed get_state. The state counts batches, independently of `rows`.
+    Its get_state() and set_state() are exact: the batches after set_state(state) are bitwise those
+    that followed get_state(). The state counts batches and does not depend on `rows`.
     """
     read = batches(path, text_tokenizer, batch_size, seed, **options)
     # One thread reads ahead: a batch takes a few ms, and the CPU cores are needed for training.

@@ -1,8 +1,8 @@
 """Makes a set of latents: runs both tokenizers once over a source of clips.
 
-Training on the set then runs no tokenizer. A shard is renamed into place when it is complete,
-so an interrupted `precompute` continues after the last complete shard. `record.py` describes
-the files.
+Training on the set then runs no tokenizer. The set is written in shards, files of SHARD_CLIPS
+clips. A shard is renamed into place when it is complete, so an interrupted `precompute` continues
+after the last complete shard. `record.py` describes the files.
 """
 
 import json
@@ -44,10 +44,11 @@ def refuse_others(out_dir: str | os.PathLike, expected: dict) -> dict | None:
 
     Args:
       out_dir: the folder.
-      expected: expected entries of the description.
+      expected: entries that the description (`dataset.json`) of a set in the folder must have.
 
     Returns:
-      The description of the latents there, or None if the folder is empty or missing.
+      The description of the set of latents in the folder, or None if the folder is empty or
+      missing.
 
     Raises:
       UserError: the folder holds other files, or latents with other entries than `expected`.
@@ -91,14 +92,18 @@ def precompute(
       out_dir: a new folder, or one with an unfinished set of the same source, format and
         tokenizers, whose complete shards are kept. A finished set grows if the source has become
         longer.
-      fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, stored with the set and
-        checked on reading.
-      shard_clips: clips per shard.
-      progress: whether to show a progress bar.
+      fingerprints: fingerprints of the tokenizers, {"video_tokenizer": ..., "audio_tokenizer":
+        ...}, stored with the set and checked on reading.
+      shard_clips: clips per shard. Default: SHARD_CLIPS.
+      progress: True, the default, shows a progress bar.
+
+    Returns:
+      The description of the set, the contents of `dataset.json`.
 
     Raises:
-      UserError: out_dir holds something else, another process computes latents there, latents are
-        not finite, or out_dir cannot be written.
+      UserError: out_dir holds other files or another set, or cannot be written, another process
+        computes latents there, latents are not finite, or the video tokenizer does not fit the
+        format.
     """
     directory = files.user_path(out_dir)
     try:
@@ -188,9 +193,10 @@ def _count(path: pathlib.Path) -> int:
 def _records(
     source: Source, encode: Encode, referred: EncodeReferences, start: int
 ) -> Iterator[bytes]:
-    """Yields the packed records of the clips from `start` on.
+    """Yields the packed records of the clips from index `start` on.
 
-    While the device encodes a batch, the host draws the next one.
+    `encode` encodes clips, `referred` references. While the device encodes a batch, the host draws
+    the next one.
     """
     waiting, full = None, 0
     for batch in source(start):

@@ -1,17 +1,18 @@
 """The file format of a set of latents, and checked reading.
 
-A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source,
-counts) and array_record shards. A record is one clip:
+A set is a directory with `dataset.json` (its description: clip format, fingerprints of both
+tokenizers, source, counts) and array_record files, the shards. A record is one clip:
 
-    uint32 n | n bytes of JSON | f16 video | f16 audio | f16 stills | f16 voices                 (1)
+    uint32 n | n bytes of JSON | f16 video | f16 audio | f16 stills | f16 voices
     JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
 
-Stills and voices are those of the characters of a clip with references; its JSON then has
-"references": {"stills": [R,V,H,W,C], "voices": [R,n,C], "names", "present", "heard": R each}.
+The lists of numbers in the JSON are shapes. Stills and voices, and an entry "references" of the
+JSON, are there only for a clip with references (stills and voice samples of its characters, encoded
+to latents): {"stills": [R,V,H,W,C], "voices": [R,n,C], "names", "present", "heard": R values each}.
 
-All numbers are little endian, so reading a record makes two views of its buffer. Latents have
-unit standard deviation over the set. The 11 significant bits of f16 leave an error of 2e-4,
-far below the noise of any training level.
+All numbers are little endian, so arrays are read as views of a record without copies. Latents
+have unit standard deviation over the set. The 11 significant bits of f16 leave an error of
+2e-4, far below the noise of any level in training.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
 DESCRIPTION = "dataset.json"
-# Entries that identify scenes of Playhouse. `style` is absent in a set of all styles.
+# Entries of the description that identify scenes of Playhouse. A set of all styles has no `style`.
 FAMILY = ("family", "family_version", "style", "references")
 
 
@@ -47,12 +48,12 @@ def pack(
     Args:
         video: latents [T,H,W,C] of any float dtype.
         audio: latents [N,C] of any float dtype.
-        captions: paraphrases of the clip's caption.
+        captions: captions of the clip.
         has_audio: False if the clip has no audio.
         key: name of the clip, unique in the set.
-        references: latents of the characters' "stills" [R,V,H,W,C] and "voices" [R,n,C], and for
-            each of R slots whether it is "present" and "heard", with the "names" of the present.
-            Default: None, the clip has no references.
+        references: the references of R characters: latents "stills" [R,V,H,W,C] and "voices"
+            [R,n,C]; "present" and "heard" bool [R], True where a slot holds a character, and where
+            it has a voice; "names" of the characters. Default: None, the clip has no references.
     """
     head: dict[str, Any] = {
         "video": video.shape,
@@ -77,9 +78,9 @@ def pack(
 
 
 def unpack(record: bytes) -> dict:
-    """Returns the fields of a clip from its bytes; inverts `pack`.
+    """Returns a dict with the arguments of `pack` as keys, from its result.
 
-    Latents are read-only float16 views of the record.
+    Latents are read-only float16 views of the record. A clip without references has no such key.
     """
     start = 4 + int.from_bytes(record[:4], "little")
     fields = json.loads(record[4:start])
@@ -96,7 +97,8 @@ def unpack(record: bytes) -> dict:
 def read_description(directory: pathlib.Path) -> dict:
     """Returns the contents of `dataset.json`, the description of the set of latents in a directory.
 
-    Raises UserError if it cannot be read.
+    Raises:
+        UserError: the file is missing or cannot be read.
     """
     try:
         return json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
@@ -113,9 +115,14 @@ def read_description(directory: pathlib.Path) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
-    """The packed records of a set by number, checked for finite latents.
+    """The packed records of a set as a sequence, checked for finite latents on reading.
 
-    One number that is not finite would make every weight of a model NaN.
+    The check is needed because one NaN would make every weight of a model NaN.
+
+    Attributes:
+        source: the packed records.
+        directory: folder of the set, for messages.
+        skip_damaged: True to return the next record in place of a damaged one.
     """
 
     source: Sequence[bytes]
@@ -129,7 +136,7 @@ class _Records:
         """Returns record `index`; with skip_damaged, the first undamaged record from there on.
 
         Raises:
-            UserError: the record cannot be read or is not finite.
+            UserError: the record cannot be read or is not finite; with skip_damaged, all are so.
         """
         for number in (
             (int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)
@@ -184,10 +191,11 @@ def open_set(
 
     Args:
         path: the folder of the set.
-        fingerprints: expected fingerprints by tokenizer. Default: not checked.
+        fingerprints: {"video_tokenizer" or "audio_tokenizer": expected fingerprint}. Default: not
+            checked.
         format: expected clip format. Default: not checked.
-        skip_damaged: replaces a record that cannot be read or is not finite by the next one. By
-            default reading such a record raises UserError.
+        skip_damaged: True to return the next record in place of one that cannot be read or is not
+            finite. Default False: reading such a record raises UserError.
 
     Raises:
         UserError: the set is missing, unfinished or damaged, or was made with other tokenizers or
@@ -229,10 +237,11 @@ def open_set(
 
 
 def identity(path: str | os.PathLike) -> dict:
-    """Returns the identity of the set of latents in a folder, as JSON values. A run that trains on
-    it has it in its identity.
+    """Returns JSON values that identify the set of latents in a folder.
 
-    It holds the source, split, count, tokenizers, the entries FAMILY and a digest of the files.
+    They are a part of the identity of a training run, which is not continued with other data. The
+    keys are "source", "split", "count", "tokenizers", those of FAMILY, and "digest", a hash of the
+    files.
 
     Raises:
         UserError: the set is missing, unfinished or damaged.

@@ -1,1 +1,1 @@
-"""Consent: who may show which character, and which files show one."""
+"""Consent: which accounts may show which characters, and which files show a character."""

@@ -1,7 +1,8 @@
-"""Captures: read by a verifier in a child process, and kept as references of a character.
+"""Captures (videos in which a character says a phrase): a verifier reads them in a child process,
+and the references (stills and voice) of the character are taken from them and kept.
 
-A clip that this or another program generated is no capture: it has a mark of this server, a
-manifest of a job, or a manifest that says so.
+Generated clips are refused as captures. They are recognised by an invisible mark of this server, by
+a manifest of one of its jobs, or by a manifest of another program that says so.
 """
 
 import dataclasses
@@ -32,8 +33,8 @@ from sora_jax.studio.consent.screening import Evidence, evidence
 
 Result = TypeVar("Result")
 
-SECONDS = 300  # for one file, on a machine with other work
-LONGEST = 12.0  # seconds of a capture
+SECONDS = 300  # time limit for reading one file; generous, as the machine may be busy
+LONGEST = 12.0  # seconds of a capture that are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Likeness:
     """What a capture shows.
 
     Attributes:
-        identity: face and voice as JSON values (`verifier.Identity`).
-        stills: uint8 [4, H, W, 3].
-        samples: float32 [S] in [-1, 1].
+        identity: face and voice as numbers, the fields of `verifier.Identity` as JSON values.
+        stills: uint8 [4, H, W, 3], in the order front, left, right, blink.
+        samples: its voice, float32 [S] in [-1, 1] at 16 kHz.
     """
 
     identity: dict[str, Any]
@@ -57,16 +58,16 @@ class Likeness:
 
 
 class CaptureVerifier:
-    """Reads uploaded files in a child process, one at a time: captures, and what tells where a file
-    comes from.
+    """Reads uploaded files in a child process, one at a time: it verifies captures, and looks for
+    manifests, marks and faces.
     """
 
     def __init__(self, authority: Authority, name: str):
         """Makes a verifier.
 
         Args:
-            authority: whose marks are searched.
-            name: MODULE:CLASS of the `Verifier`.
+            authority: the authority whose marks are searched.
+            name: MODULE:CLASS of the `characters.verifier.Verifier`.
 
         Raises:
             UserError: there is no such class.
@@ -86,10 +87,10 @@ class CaptureVerifier:
 
         Args:
             path: the file.
-            words: the phrase that it has to say.
+            words: the phrase that must be said in it.
 
         Raises:
-            UserError: it is refused, with the reason, or cannot be read.
+            UserError: the capture is refused, with the reason, or cannot be read.
         """
         return self._call(read_capture, os.fspath(path), words, self.name, self.authority)
 
@@ -98,7 +99,7 @@ class CaptureVerifier:
         return self._call(check, os.fspath(path), self.authority)
 
     def screen(self, path: Path) -> Evidence:
-        """Returns what tells who is shown in a file. Raises UserError if it cannot be read."""
+        """Returns the evidence of who is shown in a file. Raises UserError if it cannot be read."""
         return self._call(evidence, os.fspath(path), self.authority)
 
     def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -109,15 +110,15 @@ class CaptureVerifier:
                 raise UserError("the file cannot be read; give another one") from None
 
     def same(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-        """Returns whether two identities, as JSON values, are one."""
+        """Returns whether two identities, as JSON values, are the same person."""
         return self._same(identity_of(a), identity_of(b))
 
 
 def load_verifier(name: str) -> Verifier:
-    """Returns the verifier of a name MODULE:CLASS.
+    """Returns an instance of the verifier class MODULE:CLASS.
 
     Raises:
-        UserError: there is no such class.
+        UserError: there is no such class, or it cannot be made without arguments.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -129,12 +130,19 @@ def load_verifier(name: str) -> Verifier:
 
 
 def identity_of(values: Mapping[str, Any]) -> Identity:
-    """Returns the identity of JSON values."""
+    """Returns the identity whose fields are given as JSON values."""
     return Identity(tuple(values["face"]), values["pitch"], values["tract"])
 
 
 def read_capture(path: str, words: tuple[str, ...], name: str, authority: Authority) -> Likeness:
-    """Returns what a capture shows, as `CaptureVerifier.verify`; runs in the child process."""
+    """Does the work of `CaptureVerifier.verify` in the child process.
+
+    Args:
+        path: the file.
+        words: the phrase that must be said in it.
+        name: MODULE:CLASS of the verifier.
+        authority: the authority whose marks are searched.
+    """
     refuse_generated(path, authority)
     media = read_video(path, 0.0, LONGEST)
     rate = media.frame_rate or float(FORMAT.fps)
@@ -154,7 +162,7 @@ def read_capture(path: str, words: tuple[str, ...], name: str, authority: Author
 
 
 def refuse_generated(path: str, authority: Authority) -> None:
-    """Raises UserError for a file that was generated, as far as its mark or manifest tells."""
+    """Raises UserError for a file whose mark or manifest shows that it was generated."""
     report = check(path, authority)
     named = report.manifest is not None and bool(report.manifest.job)
     if report.payloads or named or GENERATED.encode() in Path(path).read_bytes():
@@ -180,11 +188,11 @@ def load(path: Path, expected: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns the stills and the voice of a character.
 
     Args:
-        path: the file.
-        expected: their fingerprint, by which another file is refused.
+        path: the file that `save` wrote.
+        expected: the fingerprint that the references must have.
 
     Raises:
-        UserError: the file is missing or another one.
+        UserError: the file is missing or damaged, or has another fingerprint.
     """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:

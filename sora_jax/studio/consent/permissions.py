@@ -1,7 +1,9 @@
-"""The one place that decides whether an account may generate with characters, and who sees clips.
+"""Decides whether an account may generate clips that show characters, and who may see such clips.
+No other module decides this.
 
-It is asked when a request is accepted, when a worker begins to sample, at every heartbeat of that
-worker, and when a clip is shown. Each time it reads grants and restrictions from the database.
+The decision is made when a request is accepted, when a worker begins to sample, at every heartbeat
+of that worker, and when a clip is shown. Each time it reads grants and restrictions anew from the
+database.
 
 A job shows the characters that it is given, those whose handles or ids its prompt names, those of
 the clip that it starts from, and those that `screening` finds in an uploaded file.
@@ -25,19 +27,21 @@ from sora_jax.studio.database.tables import accounts, appearances, jobs
 from sora_jax.studio.problems import Problem, invalid
 
 ID = re.compile(r"char_[0-9a-f]{32}")
-MOST_HANDLES = 64  # different ones of a prompt
+MOST_HANDLES = 64  # different handles in a prompt
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A recorded character as a gate sees it (`gate.Shown`)."""
+    """A recorded character in the form that a gate takes (`characters.gate.Shown`)."""
 
     fingerprint: str
     character: None = None
 
 
 class StoredRecords:
-    """The recorded characters of the database, as a gate of one account asks for them."""
+    """The recorded characters of the database, in the form that the gate of one account takes
+    (`characters.gate.Recorded`).
+    """
 
     def __init__(self, store: Store, account: str, characters: Mapping[str, str]):
         """Makes the records.
@@ -45,12 +49,14 @@ class StoredRecords:
         Args:
             store: the database.
             account: id of the account that asks.
-            characters: ids by the fingerprints of references.
+            characters: {fingerprint of the references: id of the character}.
         """
         self.store, self.account, self.characters = store, account, dict(characters)
 
     def of_references(self, references: str) -> Character | None:
-        """Returns the character whose references have a fingerprint; None if there is none."""
+        """Returns the character whose references have this fingerprint; None if there is none. It
+        is granted to the account, or to nobody.
+        """
         row = likenesses.find(self.store, self.characters.get(references, ""))
         if row is None or row.status != "verified":
             return None
@@ -68,22 +74,23 @@ class StoredRecords:
 
 
 def gate(store: Store, account: str, characters: Mapping[str, str]) -> Gate:
-    """Returns the gate of an account, which reads the database at every question.
+    """Returns the gate of an account, which reads the database at every check.
 
     Args:
         store: the database.
         account: id of the account that generates.
-        characters: ids by the fingerprints of references.
+        characters: {fingerprint of the references: id of the character}.
     """
     return Gate(account, StoredRecords(store, account, characters))
 
 
 def named(store: Store, prompt: str) -> tuple[list[str], list[str]]:
-    """Returns the ids of the characters that a prompt names: by their handles, in the order of the
-    text, and in other ways, by handles that look alike or by ids.
+    """Returns the ids of the characters that a prompt names by their handles, in the order of the
+    text, and the ids of those that it names in other ways: by a handle that looks alike, or by id.
 
     Raises:
-        Problem: status 400; a name has letters that could be taken for others.
+        Problem: status 400; a name has letters beyond ASCII, which may look like others, or there
+            are more than MOST_HANDLES names.
     """
     handles = list(dict.fromkeys(NAME.findall(prompt)))
     if strange := [one for one in handles if not one.isascii()]:
@@ -108,18 +115,19 @@ def shown(
     found: Collection[str] = (),
     start: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
-    """Returns the ids of the characters whose references a request needs, and of all that its clip
-    shows.
+    """Returns the ids of the characters whose references a request needs, and the ids of all
+    characters that its clip shows.
 
     Args:
         store: the database.
-        prompt: its text.
-        given: ids of characters that it gives; unknown ones stay, for `check`.
-        found: ids of those that an uploaded file shows. Default: none.
-        start: ids of the videos that it starts from. Default: none.
+        prompt: text of the request.
+        given: ids of the characters that the request gives. Unknown ids are kept: `check` refuses
+            them.
+        found: ids of the characters that an uploaded file shows. Default: none.
+        start: ids of the videos from which the request starts. Default: none.
 
     Raises:
-        Problem: as `named`.
+        Problem: status 400; the names in the prompt are refused by `named`.
     """
     by_handle, otherwise = named(store, prompt)
     characters = list(dict.fromkeys([*given, *by_handle]))
@@ -129,16 +137,17 @@ def shown(
 
 
 def check(store: Store, account: str, characters: Collection[str], prompt: str) -> None:
-    """Checks that an account may generate a clip that shows characters now.
+    """Checks that an account may now generate a clip that shows these characters.
 
     Args:
         store: the database.
         account: id of the account that generates.
-        characters: their ids.
-        prompt: the text, on which restrictions are checked.
+        characters: ids of the characters.
+        prompt: the text, which must keep their restrictions.
 
     Raises:
-        Problem: status 403, `character_not_verified` or `character_permission_denied`.
+        Problem: status 403, with the code `character_not_verified` or
+            `character_permission_denied`.
     """
     if not characters:
         return
@@ -161,19 +170,21 @@ def check(store: Store, account: str, characters: Collection[str], prompt: str) 
 
 
 def withdrawn(store: Store, at_work: Sequence[Row]) -> set[str]:
-    """Returns the ids of the jobs, of these rows, that show a character without a grant."""
+    """Returns the ids of those jobs among `at_work` that show a character which their account may
+    not use any more.
+    """
     shown = likenesses.shown_by(store, [job.id for job in at_work])
     return {job.id for job in at_work if _missing(store, job, shown.get(job.id, ()))}
 
 
 def hidden(store: Store, viewer: str, rows: Sequence[Row]) -> set[str]:
-    """Returns the ids of the jobs, of these rows, that an account may not see: they show a
-    character that the maker of the clip may not show any more, and that belongs to somebody else.
+    """Returns the ids of those jobs among `rows` that an account may not see. These show a
+    character that the maker of the clip may not show any more, and that the viewer does not own.
 
     Args:
         store: the database.
-        viewer: id of the account that looks; "" for nobody.
-        rows: of the table `jobs`.
+        viewer: id of the account that wants to see them; "" for nobody.
+        rows: rows of the table `jobs`.
     """
     shown = likenesses.shown_by(store, [job.id for job in rows])
     return {
@@ -184,7 +195,7 @@ def hidden(store: Store, viewer: str, rows: Sequence[Row]) -> set[str]:
 
 
 def _missing(store: Store, job: Row, shown: Sequence[Row]) -> list[Row]:
-    """Returns the characters that the maker of a job may not show."""
+    """Returns those of the characters `shown` that the account of a job may not use now."""
     if not shown:
         return []
     granted = likenesses.granted(store, job.account_id, shown)
@@ -204,13 +215,13 @@ def clips_of(
 
     Args:
         store: the database.
-        character: its id.
+        character: id of the character.
         after: id of the last job of the page before. None: the start.
-        limit: of the page.
+        limit: most jobs of the page.
 
     Returns:
-        The rows, whether more follow, and the names of their accounts by id; None if `after` is no
-        such job.
+        The rows, whether more follow, and {id: name} of their accounts; None if `after` is no job
+        that shows the character.
     """
     joined = jobs.join(appearances, appearances.c.job_id == jobs.c.id)
     own = appearances.c.character_id == character

@@ -1,10 +1,10 @@
-"""Uploaded files: which recorded characters they show.
+"""Finds the recorded characters that uploaded files show.
 
-Four things tell: the manifest of a file that left this server; its mark; frames that are those of a
-clip of this server which shows a recorded character; and faces that are those of recorded
-characters. Frames are compared by their signatures, GRID x GRID mean colours, which survive
-encoding and scaling but no crop. Faces are compared with the tolerance of the oracle `identity`,
-and are only found where the oracles find them.
+There are four kinds of evidence: the manifest of a file that this server published; its invisible
+mark; frames that equal those of a clip of this server which shows a recorded character; and faces
+of recorded characters. Frames are compared by their signatures, GRID x GRID mean colours, which
+survive encoding and scaling but no crop. Faces are compared with the tolerance of the oracle
+`identity`. Only faces that the oracles find can be recognised, those of the world's characters.
 """
 
 import dataclasses
@@ -30,22 +30,22 @@ from sora_jax.studio.database.store import Store
 from sora_jax.studio.database.tables import appearances, clips
 
 LONGEST = 20.0  # seconds of a video that are read
-MOMENTS = 24  # frames of it
-PARTS = 6  # of a video, in each of which faces are searched
-GRID = 8  # cells a side of a signature
-ALIKE = 4.0  # mean difference of the signatures of one frame, in levels of 255
-FLAT = 4.0  # deviation of a signature below which a frame shows nothing
+MOMENTS = 24  # frames that are read from these seconds, evenly spread
+PARTS = 6  # parts of a video, in each of which faces are searched
+GRID = 8  # rows and columns of a signature
+ALIKE = 4.0  # frames are equal if their signatures differ by less on average, in levels of 255
+FLAT = 4.0  # standard deviation of a signature below which a frame shows nothing
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What tells who is shown in a file.
+    """The evidence in a file of who is shown in it.
 
     Attributes:
-        jobs: ids that its manifest names, with those of its parents.
-        payloads: of its marks.
-        faces: their embeddings (`heads.embed`).
-        frames: `signatures` of its frames.
+        jobs: ids of the jobs that its manifest names, with those of its parents. Default: none.
+        payloads: 32-bit numbers in its invisible marks and its manifest. Default: none.
+        faces: embeddings of the faces found (`heads.embed`). Default: none.
+        frames: signatures of its frames, as `signatures` returns them. Default: none.
     """
 
     jobs: frozenset[str] = frozenset()
@@ -57,14 +57,14 @@ class Evidence:
 def characters_in(
     store: Store, authority: Authority, path: Path, recorded: Sequence[Row] | None = None
 ) -> list[str]:
-    """Returns the ids of the recorded characters that a file shows, as far as it can be told.
+    """Returns the ids of the recorded characters that a file shows, as far as there is evidence.
 
     Args:
         store: the database.
-        authority: whose marks are searched.
+        authority: the authority whose marks are searched.
         path: a picture, or an mp4 file.
-        recorded: verified characters. Default None: those of the database. Without any, the file
-            is not opened.
+        recorded: rows of the verified characters. Default None: all of the database. If there are
+            none, the file is not opened.
 
     Raises:
         UserError: the file cannot be read.
@@ -74,7 +74,9 @@ def characters_in(
 
 
 def match(store: Store, found: Evidence, recorded: Sequence[Row]) -> list[str]:
-    """Returns the ids of the characters that evidence tells of."""
+    """Returns the ids of the characters to which the evidence points, sorted. Faces are compared
+    with those of the characters in `recorded`.
+    """
     ids = set(_shown(store, found.jobs, found.payloads))
     ids |= _of_frames(store, found.frames)
     for row in recorded:
@@ -93,7 +95,9 @@ def _shown(store: Store, jobs: Collection[str], payloads: Collection[int]) -> li
 
 
 def _of_frames(store: Store, frames: bytes) -> set[str]:
-    """Returns the ids of the characters of clips of which one frame is among these signatures."""
+    """Returns the ids of the characters in those clips of this server that have a frame equal to
+    one of `frames`, packed signatures.
+    """
     if not frames:
         return set()
     seen, ids = _unpacked(frames), set()
@@ -110,8 +114,8 @@ def _of_frames(store: Store, frames: bytes) -> set[str]:
 
 
 def signatures(frames: np.ndarray) -> bytes:
-    """Returns the signatures of frames, uint8 [F, H, W, 3]: mean colours of GRID x GRID cells, one
-    byte each. Frames that show nothing are left out.
+    """Returns the packed signatures of frames, uint8 [F, H, W, 3]: for each the mean RGB of GRID x
+    GRID cells, 3 GRID^2 bytes. Frames that show nothing (FLAT) are left out.
     """
     small = [
         np.asarray(Image.fromarray(one).resize((GRID, GRID), Image.Resampling.BOX))
@@ -121,12 +125,12 @@ def signatures(frames: np.ndarray) -> bytes:
 
 
 def _unpacked(packed: bytes) -> np.ndarray:
-    """Returns signatures as float32 [F, 3 GRID^2]."""
+    """Returns packed signatures as float32 [F, 3 GRID^2]."""
     return np.frombuffer(packed, np.uint8).reshape(-1, 3 * GRID**2).astype(np.float32)
 
 
 def evidence(path: str, authority: Authority) -> Evidence:
-    """Returns what tells who is shown in a file.
+    """Returns the evidence of who is shown in a file, a picture or an mp4 file.
 
     Raises:
         UserError: the file cannot be read.
@@ -165,7 +169,7 @@ def _jobs(parents: Sequence[Parent]) -> list[str]:
 
 
 def _faces(frames: np.ndarray) -> list[tuple[float, ...]]:
-    """Returns the embeddings of the faces in frames [F, H, W, 3], of their middle square."""
+    """Returns the embeddings of the faces in the middle square of frames [F, H, W, 3]."""
     height, width = frames.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

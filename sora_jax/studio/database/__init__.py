@@ -1,1 +1,1 @@
-"""Rows: accounts, jobs, characters and workers, in SQLite or PostgreSQL."""
+"""The database, SQLite or PostgreSQL: accounts, jobs, characters, workers and other tables."""

@@ -1,8 +1,9 @@
 """Accounts and their keys.
 
-An account is the name of a key. The database holds the SHA-256 of a key: a key has 256 random
-bits, so no dictionary finds it, and a slow hash would add nothing. While no key exists, a server
-on loopback accepts every request as the account `local`.
+An account has a name and one key, a secret text that its requests carry. The database holds only
+the SHA-256 of the key. No slow hash is needed, because a key has 256 random bits and cannot be
+guessed. While no key exists, a server that only its own machine can reach accepts every request as
+the account `local`.
 """
 
 import hashlib
@@ -29,10 +30,10 @@ def new_key(store: Store, name: str) -> str:
 
     Args:
         store: the database.
-        name: of the account: small letters, digits, and _ . - inside.
+        name: name of the account: 1 to 40 of a to z, digits and _ . -, first a letter or digit.
 
     Raises:
-        UserError: the name is taken, or is none.
+        UserError: the name is taken, reserved or not of this form.
     """
     if not NAME.fullmatch(name) or name in RESERVED:
         raise UserError(
@@ -52,7 +53,8 @@ def new_key(store: Store, name: str) -> str:
 
 
 def delete_key(store: Store, name: str) -> None:
-    """Deletes a key. Its unfinished jobs are cancelled, and its name stays taken.
+    """Deletes the key of the account `name`. Its unfinished jobs are cancelled, and the name stays
+    taken.
 
     Raises:
         UserError: there is no key of that name.
@@ -66,32 +68,32 @@ def delete_key(store: Store, name: str) -> None:
             raise UserError(f"there is no key {name!r}", field="delete_key", code="not_found")
         gone = {"key_hash": None, "deleted_at": store.clock()}
         connection.execute(sa.update(accounts).where(accounts.c.id == account).values(gone))
-        jobs.cancel_all(connection, account)
+        jobs.cancel_all(store, connection, account)
 
 
 def has_keys(store: Store) -> bool:
-    """Returns whether there is a key."""
+    """Returns whether any account has a key."""
     with store.engine.connect() as connection:
         found = sa.select(accounts.c.id).where(accounts.c.key_hash.is_not(None)).limit(1)
         return connection.execute(found).first() is not None
 
 
 def of_key(store: Store, key: str) -> str | None:
-    """Returns the id of the account of a key, or None."""
+    """Returns the id of the account with a key; None if no account has it."""
     found = sa.select(accounts.c.id).where(accounts.c.key_hash == _hash(key))
     with store.engine.connect() as connection:
         return connection.execute(found).scalar_one_or_none()
 
 
 def of_name(store: Store, name: str) -> str | None:
-    """Returns the id of the account of a name, or None if there is none or its key was deleted."""
+    """Returns the id of the account with a name; None if there is none, or its key was deleted."""
     found = sa.select(accounts.c.id).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))
     with store.engine.connect() as connection:
         return connection.execute(found).scalar_one_or_none()
 
 
 def active(store: Store, account: str) -> bool:
-    """Returns whether the key of an account was not deleted."""
+    """Returns whether an account exists and its key was not deleted."""
     found = sa.select(accounts.c.id).where(
         accounts.c.id == account, accounts.c.deleted_at.is_(None)
     )
@@ -119,13 +121,17 @@ class RateLimit:
     """A limit of requests a minute for each account, within one process."""
 
     def __init__(self, per_minute: int):
-        """per_minute: requests that an account may make in any minute."""
+        """Starts with the full number of requests for each account: `per_minute`, which is regained
+        evenly within a minute.
+        """
         self.per_minute = per_minute
         self._left: dict[str, tuple[float, float]] = {}  # requests left, and when that was
         self._lock = threading.Lock()
 
     def wait(self, account: str) -> float:
-        """Counts a request. Returns 0, or the seconds after which one more is allowed."""
+        """Returns 0 and counts a request, if the account may make one now; otherwise the seconds
+        after which one is allowed.
+        """
         now, rate = time.monotonic(), self.per_minute / 60
         with self._lock:
             left, then = self._left.get(account, (float(self.per_minute), now))

@@ -4,9 +4,10 @@
     queued | in_progress -> cancelled
 
 A worker claims jobs by one conditional UPDATE (on PostgreSQL over rows that FOR UPDATE SKIP LOCKED
-gives it), so no job has two owners. A claim ends with its lease, which the heartbeat of the worker
-renews. A job with a lapsed lease goes back to the queue, and fails after several lost workers.
-Every later change asks in the same UPDATE whether the worker still owns the job.
+gives it), so no job has two owners. A claim holds for the seconds of its lease, which the heartbeat
+of the worker renews. A job whose lease has lapsed goes back to the queue; it fails after several
+lost workers. Every later change by a worker is a conditional UPDATE too: it changes nothing if the
+worker does not own the job any more.
 """
 
 import secrets
@@ -40,10 +41,10 @@ def accept(
 
     Args:
         store: the database.
-        job: id, account_id, kind, model, prompt, seconds, size, request, batch_key and perhaps
-            parent_id.
-        most: unfinished jobs of an account.
-        shown: ids of the characters that it shows. Default: none.
+        job: its columns of the table `jobs`: id, account_id, kind, model, prompt, seconds, size,
+            request, batch_key and perhaps parent_id.
+        most: largest number of unfinished jobs of an account, with this one.
+        shown: ids of the characters that the job shows. Default: none.
     """
     account = job["account_id"]
     count = (
@@ -70,7 +71,7 @@ def accept(
 
 
 def show(store: Store, job: str, characters: Iterable[str]) -> None:
-    """Records which characters a job shows, beside those that are recorded already."""
+    """Records, by their ids, further characters that a job shows."""
     with store.exclusive() as connection:
         _show(connection, job, characters)
 
@@ -93,14 +94,14 @@ def cancel(store: Store, job: str) -> bool:
 
 
 def of_id(store: Store, job: str) -> Row | None:
-    """Returns the job of an id, of any account; None if there is none, or it was deleted."""
+    """Returns the job with an id, of any account; None if there is none, or it was deleted."""
     asked = sa.select(jobs).where(jobs.c.id == job, jobs.c.deleted_at.is_(None))
     with store.engine.connect() as connection:
         return connection.execute(asked).one_or_none()
 
 
 def find(store: Store, account: str, job: str) -> Row | None:
-    """Returns the job of an account by its id; None if there is none, or it was deleted."""
+    """Returns the job with an id, if it is of this account and was not deleted; else None."""
     asked = sa.select(jobs).where(
         jobs.c.id == job, jobs.c.account_id == account, jobs.c.deleted_at.is_(None)
     )
@@ -109,7 +110,9 @@ def find(store: Store, account: str, job: str) -> Row | None:
 
 
 def find_clip(store: Store, job: str) -> Row | None:
-    """Returns the clip of a finished job; None if there is none, or its files are deleted."""
+    """Returns the row of `clips` of a finished job; None if there is none, or its files are
+    deleted.
+    """
     asked = sa.select(clips).where(clips.c.id == job, clips.c.deleted_at.is_(None))
     with store.engine.connect() as connection:
         return connection.execute(asked).one_or_none()
@@ -118,17 +121,17 @@ def find_clip(store: Store, job: str) -> Row | None:
 def page(
     store: Store, account: str, after: str | None, limit: int, ascending: bool
 ) -> tuple[Sequence[Row], bool] | None:
-    """Returns jobs of an account in order of acceptance, and whether more follow.
+    """Returns a page of the jobs of an account, in order of acceptance.
 
     Args:
         store: the database.
-        account: its id.
+        account: id of the account.
         after: id of the last job of the page before; it may be deleted since. None: the start.
-        limit: of the page.
+        limit: most jobs of the page.
         ascending: True for the oldest first.
 
     Returns:
-        None if `after` is no job of the account.
+        The rows, and whether more follow; None if `after` is no job of the account.
     """
     own = jobs.c.account_id == account
     order = jobs.c.number.asc() if ascending else jobs.c.number.desc()
@@ -145,8 +148,8 @@ def page(
 
 
 def waiting(store: Store) -> bool:
-    """Returns whether a job is queued, or its lease has lapsed. It reads only, so idle workers keep
-    nobody from writing.
+    """Returns whether any job is queued, or has a lapsed lease. It only reads, so that idle workers
+    lock no other process out of the database.
     """
     queued = jobs.c.status == "queued"
     asked = sa.select(jobs.c.number).where(sa.or_(queued, _lapsed(store))).limit(1)
@@ -159,8 +162,8 @@ def claim(store: Store, worker: str, most: int, lease: float) -> Sequence[Row]:
 
     Args:
         store: the database.
-        worker: its id.
-        most: jobs at a time.
+        worker: id of the worker.
+        most: most jobs to claim.
         lease: seconds that the claim holds without a heartbeat.
 
     Returns:
@@ -188,7 +191,7 @@ def claim(store: Store, worker: str, most: int, lease: float) -> Sequence[Row]:
         "attempts": jobs.c.attempts + 1,
         "progress": 0,
     }
-    numbers = sa.select(chosen.cte("chosen").c.number)  # evaluated once, with its limit
+    numbers = sa.select(chosen.cte("chosen").c.number)  # a CTE is evaluated once, with its limit
     update = (
         sa.update(jobs)
         .where(jobs.c.number.in_(numbers), jobs.c.status == "queued")
@@ -204,8 +207,8 @@ def _number(row: Row) -> int:
 
 
 def take_back(store: Store, attempts: int) -> int:
-    """Returns jobs with lapsed leases to the queue, and counts them. A job that was claimed
-    `attempts` times fails instead.
+    """Puts jobs with lapsed leases back into the queue, and returns their number. A job that was
+    claimed `attempts` times fails instead.
     """
     lapsed = _lapsed(store)
     dead = {"status": "failed", "error": LOST, "completed_at": store.clock(), "owner": None}
@@ -218,14 +221,15 @@ def take_back(store: Store, attempts: int) -> int:
 def heartbeat(
     store: Store, worker: str, names: Iterable[str], progress: int, lease: float
 ) -> set[str]:
-    """Renews the leases of jobs, records their progress, and returns those still owned.
+    """Renews the leases of jobs, records their progress, and returns the ids of those that the
+    worker still owns.
 
     Args:
         store: the database.
-        worker: its id.
+        worker: id of the worker.
         names: ids of the jobs.
-        progress: in per cent.
-        lease: seconds.
+        progress: per cent of the work that is done.
+        lease: seconds that the claims hold from now on.
     """
     update = (
         sa.update(jobs)
@@ -238,7 +242,7 @@ def heartbeat(
 
 
 def release(store: Store, worker: str) -> None:
-    """Returns the jobs of a worker that stops to the queue."""
+    """Puts the jobs of a worker that stops back into the queue. They do not lose an attempt."""
     back = {
         "status": "queued",
         "owner": None,
@@ -252,10 +256,10 @@ def release(store: Store, worker: str) -> None:
 def complete(
     store: Store, worker: str, job: Row, clip: Mapping[str, Any], keep_seconds: float
 ) -> bool:
-    """Completes a job with its clip. Returns False if the worker does not own it any more.
+    """Completes a job with its clip. Returns False if the worker does not own the job any more.
 
-    clip holds folder, format, seconds, provenance, verdict and notes; its files are deleted after
-    keep_seconds.
+    `clip` holds columns of the table `clips`, as `storage.publish.publish` returns them. Its files
+    are deleted after `keep_seconds`.
     """
     done = {"status": "completed", "progress": 100, "owner": None, "completed_at": store.clock()}
     with store.engine.begin() as connection:
@@ -270,8 +274,8 @@ def complete(
 
 
 def fail(store: Store, worker: str, job: str, code: str, message: str) -> bool:
-    """Fails a job, with an error for its user. Returns False if the worker does not own it any
-    more.
+    """Fails a job, with an error (`code` for programs, `message`) that its user sees. Returns False
+    if the worker does not own the job any more.
     """
     error = {"code": code, "message": message}
     bad = {"status": "failed", "error": error, "owner": None, "completed_at": store.clock()}
@@ -281,7 +285,9 @@ def fail(store: Store, worker: str, job: str, code: str, message: str) -> bool:
 
 
 def delete(store: Store, job: str) -> None:
-    """Deletes a job: an unfinished one is cancelled, and the clip of a finished one is gone."""
+    """Marks a job and its clip as deleted; an unfinished job is cancelled. The caller deletes the
+    files.
+    """
     with store.engine.begin() as connection:
         unfinished = sa.and_(jobs.c.id == job, jobs.c.status.in_(UNFINISHED))
         connection.execute(sa.update(jobs).where(unfinished).values(_cancelled(store)))
@@ -290,15 +296,14 @@ def delete(store: Store, job: str) -> None:
         connection.execute(sa.update(clips).where(clips.c.id == job).values(gone))
 
 
-def cancel_all(connection: sa.Connection, account: str) -> None:
-    """Cancels the unfinished jobs of an account."""
+def cancel_all(store: Store, connection: sa.Connection, account: str) -> None:
+    """Cancels the unfinished jobs of an account, within the transaction of a connection."""
     unfinished = sa.and_(jobs.c.account_id == account, jobs.c.status.in_(UNFINISHED))
-    values = {"status": "cancelled", "owner": None}
-    connection.execute(sa.update(jobs).where(unfinished).values(values))
+    connection.execute(sa.update(jobs).where(unfinished).values(_cancelled(store)))
 
 
 def expired(store: Store) -> Sequence[Row]:
-    """Marks the clips whose time has ended as deleted, and returns them."""
+    """Marks the clips that have expired as deleted, and returns their rows."""
     with store.engine.begin() as connection:
         ended = sa.and_(clips.c.expires_at < store.clock(), clips.c.deleted_at.is_(None))
         update = sa.update(clips).where(ended).values(deleted_at=store.clock()).returning(clips)
@@ -306,7 +311,7 @@ def expired(store: Store) -> Sequence[Row]:
 
 
 def counts(store: Store) -> dict[str, int]:
-    """Returns the number of jobs by status."""
+    """Returns {status: number of jobs}, without statuses that no job has."""
     asked = sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status)
     with store.engine.connect() as connection:
         return {status: count for status, count in connection.execute(asked).all()}

@@ -1,12 +1,14 @@
 """Recorded characters in the database: challenges, records, grants, and the jobs that show them.
+A character has one of three statuses:
 
-    unverified    a clip without a challenge; nothing can be generated with it
-    verified      a capture that passed; its owner and whom the owner granted may use it
-    rejected      a capture that did not pass
+    unverified    stored with a clip that answers no challenge; nothing can be generated with it
+    verified      made from a capture (a recording of a challenge's phrase) that passed; its owner
+                  may use it, and those whom the owner granted it to
+    rejected      made from a capture that did not pass
 
-A handle is the name of a verified character in prompts. Handles that look alike are one: their
-`skeleton` is the same. A deleted character keeps its row, so nobody else can take its handle or
-record its face, and its owner still finds the clips that show it.
+A handle is the name of a verified character in prompts. Handles that look alike have the same
+`skeleton`, and only one of them can be taken. A deleted character keeps its row, so nobody else can
+take its handle or record its face, and its owner still finds the clips that show it.
 """
 
 import secrets
@@ -31,7 +33,7 @@ from sora_jax.studio.database.tables import (
 from sora_jax.studio.problems import Problem, invalid
 
 EVERYONE, MUTUALS = AUDIENCES = ("everyone", "mutuals")
-# Letters that are taken for others, in the order of replacement.
+# Letters that look like others: (seen, what replaces it), in the order of replacement.
 ALIKE = (("_", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"))
 
 
@@ -46,7 +48,8 @@ def handle_of(name: str) -> str:
     """Returns the handle of a character's name: its letters in lower case, _ for spaces.
 
     Raises:
-        Problem: the name has letters other than a to z.
+        Problem: status 400; the result would not match HANDLE: 2 to 32 letters a to z, digits and
+            _, a letter first.
     """
     handle = "_".join(name.removeprefix("@").lower().split())
     if not HANDLE.fullmatch(handle):
@@ -59,7 +62,9 @@ def handle_of(name: str) -> str:
 
 
 def issue(store: Store, account: str) -> Row:
-    """Makes a challenge for an account, and forgets those that are old."""
+    """Makes a challenge for an account and returns its row. Challenges of the account that ended
+    long ago are deleted.
+    """
     challenge = f"challenge_{secrets.token_hex(16)}"
     phrase = " ".join(draw_phrase(secrets.SystemRandom()))
     old = challenges.c.created_at < store.clock() - 20 * VALID_SECONDS
@@ -72,10 +77,11 @@ def issue(store: Store, account: str) -> Row:
 
 
 def redeem(store: Store, account: str, challenge: str) -> tuple[str, ...]:
-    """Returns the words of a challenge and closes it, whatever the capture shows.
+    """Returns the words of a challenge, given by its id, and closes it, so that it cannot be used
+    again.
 
     Raises:
-        Problem: status 400; it is unknown or used, of another account, or too old.
+        Problem: status 400; it is unknown or used, of another account, or older than VALID_SECONDS.
     """
     own = sa.and_(challenges.c.id == challenge, challenges.c.account_id == account)
     unused = challenges.c.used_at.is_(None)
@@ -99,7 +105,7 @@ def redeem(store: Store, account: str, challenge: str) -> tuple[str, ...]:
 
 
 def add(store: Store, character: dict[str, Any]) -> Row:
-    """Adds a character that is not verified, and returns its row."""
+    """Adds a character that is not verified, given by its columns, and returns its row."""
     with store.engine.begin() as connection:
         return _insert(connection, store, character)
 
@@ -109,12 +115,13 @@ def add_verified(store: Store, character: dict[str, Any], known: Iterable[str]) 
 
     Args:
         store: the database.
-        character: its columns; `handle` is checked here.
-        known: ids of the characters of other accounts whose identity was compared.
+        character: its columns, without `skeleton`.
+        known: ids of the characters of other accounts with whose identity it was compared.
 
     Raises:
-        Problem: status 409; the handle is taken.
-        LookupError: a character was recorded meanwhile, so it has to be compared too.
+        Problem: status 409; the handle, or one that looks like it, is taken.
+        LookupError: another account recorded a character meanwhile, with which it must be compared
+            too.
     """
     character = character | {"skeleton": skeleton(character["handle"])}
     alike = sa.select(characters.c.id).where(characters.c.skeleton == character["skeleton"])
@@ -135,7 +142,7 @@ def add_verified(store: Store, character: dict[str, Any], known: Iterable[str]) 
 
 
 def of_others(store: Store, account: str) -> Sequence[Row]:
-    """Returns the verified characters of other accounts, deleted ones too."""
+    """Returns the verified characters of all accounts other than `account`, deleted ones too."""
     with store.engine.connect() as connection:
         return connection.execute(_recorded(account)).all()
 
@@ -153,7 +160,7 @@ def find(store: Store, character: str) -> Row | None:
 
 
 def of_ids(store: Store, ids: Collection[str]) -> dict[str, Row]:
-    """Returns characters by their ids, deleted ones too."""
+    """Returns {id: row} of the characters with these ids, deleted ones too."""
     with store.engine.connect() as connection:
         asked = sa.select(characters).where(characters.c.id.in_([*ids]))
         return {row.id: row for row in connection.execute(asked)}
@@ -175,28 +182,30 @@ def of_account(store: Store, account: str) -> Sequence[Row]:
 
 
 def change(store: Store, character: str, **columns: Any) -> None:
-    """Changes columns of a character."""
+    """Changes columns of the character with an id."""
     with store.engine.begin() as connection:
         changed = sa.update(characters).where(characters.c.id == character)
         connection.execute(changed.values(columns))
 
 
 def notify(store: Store, character: str, message: str) -> None:
-    """Tells the owner of a character something."""
+    """Stores a message to the owner of a character."""
     row = {"character_id": character, "message": message, "created_at": store.clock()}
     with store.engine.begin() as connection:
         connection.execute(sa.insert(notices).values(row))
 
 
 def notices_of(store: Store, character: str) -> Sequence[Row]:
-    """Returns what the owner of a character was told, oldest first."""
+    """Returns the messages to the owner of a character, oldest first."""
     asked = sa.select(notices).where(notices.c.character_id == character).order_by("number")
     with store.engine.connect() as connection:
         return connection.execute(asked).all()
 
 
 def grants_of(store: Store, character: str) -> Sequence[Any]:
-    """Returns the grants of a character: audience, name of the account or None, created_at."""
+    """Returns the grants of a character, oldest first, as rows of `audience` (id of an account or
+    one of AUDIENCES), `name` (of the account, else None) and `created_at`.
+    """
     named = grants.outerjoin(accounts, accounts.c.id == grants.c.audience)
     asked = sa.select(grants.c.audience, accounts.c.name, grants.c.created_at).select_from(named)
     asked = asked.where(grants.c.character_id == character).order_by(grants.c.created_at)
@@ -205,7 +214,9 @@ def grants_of(store: Store, character: str) -> Sequence[Any]:
 
 
 def grant(store: Store, character: str, audience: str) -> None:
-    """Grants a character to an audience: an id of an account, or one of AUDIENCES."""
+    """Grants a character to an audience: an id of an account, or one of AUDIENCES. An existing
+    grant stays as it is.
+    """
     mine = sa.and_(grants.c.character_id == character, grants.c.audience == audience)
     row = {"character_id": character, "audience": audience, "created_at": store.clock()}
     with store.exclusive() as connection:
@@ -214,15 +225,15 @@ def grant(store: Store, character: str, audience: str) -> None:
 
 
 def revoke(store: Store, character: str, audience: str) -> bool:
-    """Takes a grant back. Returns False if there was none."""
+    """Takes the grant of a character to an audience back. Returns False if there was none."""
     mine = sa.and_(grants.c.character_id == character, grants.c.audience == audience)
     with store.engine.begin() as connection:
         return bool(connection.execute(sa.delete(grants).where(mine)).rowcount)
 
 
 def granted(store: Store, account: str, rows: Iterable[Row]) -> set[str]:
-    """Returns the ids of the characters, of these rows, that an account may use now: its own and
-    those granted to it, without deleted ones.
+    """Returns the ids of those characters among `rows` that an account may use now: its own and
+    those granted to it, without deleted or unverified ones.
     """
     alive = [row for row in rows if row.status == "verified" and row.deleted_at is None]
     own = {row.id for row in alive if row.account_id == account}
@@ -235,8 +246,9 @@ def granted(store: Store, account: str, rows: Iterable[Row]) -> set[str]:
 
 
 def granted_to(store: Store, account: str, most: int) -> Sequence[Any]:
-    """Returns up to `most` characters of other accounts that an account may use now, by handle:
-    their columns, and the name of the owner as `owner`. Those granted to it by name come first.
+    """Returns up to `most` characters of other accounts that an account may use now, as rows of
+    their columns and `owner`, the owner's name. Those granted to the account by name come first;
+    each part is in the order of handles.
     """
     by_name = sa.func.max(sa.case((grants.c.audience == account, 1), else_=0))
     joined = characters.join(grants, grants.c.character_id == characters.c.id)
@@ -251,7 +263,9 @@ def granted_to(store: Store, account: str, most: int) -> Sequence[Any]:
 
 
 def _reach(account: str) -> sa.ColumnElement[bool]:
-    """Returns the condition that a row of `grants` is for an account."""
+    """Returns the SQL condition that a row of `grants` admits an account: by name, as one of
+    everyone, or as a mutual of the character's owner.
+    """
     there, back = follows.alias(), follows.alias()
     mutual = sa.exists(
         sa.select(1)
@@ -271,7 +285,9 @@ def _reach(account: str) -> sa.ColumnElement[bool]:
 
 
 def shown_by(store: Store, jobs: Collection[str]) -> dict[str, list[Row]]:
-    """Returns the characters that jobs show, by the id of the job."""
+    """Returns the characters that jobs show, {id of the job: rows of characters}, without jobs that
+    show none.
+    """
     joined = appearances.join(characters, characters.c.id == appearances.c.character_id)
     asked = sa.select(appearances.c.job_id, characters).select_from(joined)
     shown: dict[str, list[Row]] = {}

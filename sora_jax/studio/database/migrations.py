@@ -1,8 +1,8 @@
 """Migrations: steps from the tables of one version to those of the next.
 
-A step adds tables, columns and indexes. Columns that are added may be empty, so rows of the older
-version stay valid. The steps run in one transaction, by the first process of the newer program that
-opens the database.
+A step adds tables, columns and indexes. Added columns may be NULL, so rows of the older version
+stay valid. The first process of a newer program that opens the database runs the steps, in one
+transaction.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sora_jax.studio.database import tables
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a version adds to the one before."""
+    """The tables and columns that a version adds to the version before."""
 
     tables: tuple[sa.Table, ...] = ()
     columns: tuple[sa.Column, ...] = ()
@@ -42,7 +42,7 @@ STEPS = {  # version -> step from the version before
 def migrate(connection: sa.Connection, found: int) -> None:
     """Brings the tables of a database from version `found` to `tables.SCHEMA`.
 
-    The caller holds a lock on the database.
+    The caller must hold a lock on the database (`Store.exclusive`).
     """
     for version in range(found + 1, tables.SCHEMA + 1):
         step = STEPS[version]

@@ -1,4 +1,5 @@
-"""The loaded model, as workers tell it: its name and the formats of its clips.
+"""The loaded model, as its workers describe it in the database: its name and the formats of its
+clips.
 
 An API process loads no weights. It reads here which sizes and durations can be made, and whether a
 worker is ready.
@@ -22,9 +23,9 @@ from sora_jax.weights import families_of
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
-ALIAS = "sora-2"  # names of OpenAI's models that begin so mean the loaded model
-SILENT_SECONDS = 15.0  # a worker that was not heard of for longer is not ready
-SLACK = 1e-6  # of seconds, for rounding
+ALIAS = "sora-2"  # names of models that begin so, as OpenAI's do, mean the loaded model
+SILENT_SECONDS = 15.0  # a worker that has reported nothing for longer is not ready
+SLACK = 1e-6  # tolerance in seconds, for rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Model:
     """What an API process knows of the loaded model.
 
     Attributes:
-        name: such as "nano-03a75eb25d39".
-        formats: of its clips; the first is the default.
-        references: characters that it shows by their references. Default 0.
-        families: of scenes that it was trained on. Default: none.
+        name: name with the fingerprint of the weights, such as "nano-03a75eb25d39".
+        formats: formats of its clips, the default first.
+        references: largest number of characters that it can show by their references. Default 0.
+        families: families of scenes that it was trained on. Default: none.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Model:
 
     @classmethod
     def of(cls, pipeline: "Pipeline", name: str = "sora_jax") -> "Model":
-        """Returns the model of a pipeline. name is put before the fingerprint of its weights."""
+        """Returns the model of a pipeline. `name` is put before the fingerprint of its weights."""
         fingerprint = pipeline.fingerprints.get("model", "unnamed")
         formats = (pipeline.format, *pipeline.formats)
         families = families_of({"data": pipeline.trained_on})
@@ -69,7 +70,7 @@ class Model:
         return cls(values["name"], formats, references, tuple(families))
 
     def check_name(self, asked: str | None) -> None:
-        """Raises Problem for the name of another model."""
+        """Raises Problem for the name of another model; None, no name, is accepted."""
         if asked is None or asked == self.name or asked.startswith(ALIAS):
             return
         raise invalid(
@@ -84,11 +85,13 @@ class Model:
 
         Args:
             size: width x height, such as "64x64". None: any.
-            seconds: its duration, which the format meets up to half a latent. None: any.
-            prompt: a storyboard chooses among the formats with its shots.
+            seconds: duration. That of the format differs by at most half a video latent. None: any.
+            prompt: the prompt. If it is a storyboard of several shots, the format has its shots;
+                otherwise formats of one shot are preferred.
 
         Raises:
-            Problem: the model makes no such clip.
+            Problem: the model makes no clips of this size or duration, or the prompt begins like a
+                storyboard but cannot be read.
         """
         fitting = [one for one in self.formats if size in (None, size_of(one))]
         if not fitting:
@@ -115,8 +118,8 @@ class Model:
         return nearest
 
     def like(self, sides: tuple[int, int], rate: float) -> ClipFormat:
-        """Returns the first format with the sides (height, width) and rate of a clip, else the
-        default.
+        """Returns the format with the sides (height, width) and rate of a clip that
+        `pipelines.formats.like` prefers; the default format if there is none.
         """
         return format_lib.like(self.formats, sides, rate, {}) or self.formats[0]
 
@@ -136,8 +139,8 @@ def half_latent(format: ClipFormat) -> float:
 
 
 def seconds_text(seconds: float, format: ClipFormat) -> str:
-    """Returns a duration as the API writes it: whole seconds where they are off by at most half a
-    latent of the format, else with decimals.
+    """Returns a duration as the API writes it: rounded to whole seconds if that changes it by at
+    most half a video latent of the format, else with up to three decimals.
     """
     whole = max(1, round(seconds))
     if abs(whole - seconds) <= half_latent(format) + SLACK:
@@ -146,7 +149,9 @@ def seconds_text(seconds: float, format: ClipFormat) -> str:
 
 
 def register(store: Store, worker: str, model: Model) -> None:
-    """Records that a worker is ready."""
+    """Records that a worker has loaded a model and is ready. Rows of workers that reported nothing
+    for a day are deleted.
+    """
     times = {"started_at": store.clock(), "seen_at": store.clock()}
     with store.engine.begin() as connection:
         row = {"id": worker, "model": model.to_dict(), **times}
@@ -157,7 +162,7 @@ def register(store: Store, worker: str, model: Model) -> None:
 
 
 def seen(store: Store, worker: str) -> None:
-    """Records that a worker is alive."""
+    """Records that a worker is alive. It is called at least every SILENT_SECONDS."""
     with store.engine.begin() as connection:
         alive = sa.update(workers).where(workers.c.id == worker).values(seen_at=store.clock())
         connection.execute(alive)
@@ -179,7 +184,7 @@ def ready(store: Store) -> int:
 
 
 def current(store: Store) -> Model:
-    """Returns the model of the worker that was heard of last.
+    """Returns the model of the worker that reported last.
 
     Raises:
         Problem: no worker was ever ready.

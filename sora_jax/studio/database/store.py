@@ -1,8 +1,8 @@
-"""The database: SQLite in WAL mode, or PostgreSQL by its URL.
+"""The database: SQLite in WAL mode, or PostgreSQL, as its URL says.
 
-All processes of a server open the same database. It holds the version of its tables, so that an
-older program refuses tables of a newer one instead of misreading them, and a newer one brings older
-tables to its own version (`migrations`).
+All processes of a server open the same database. The database holds the version of its tables. An
+older program therefore refuses tables of a newer one instead of misreading them, and a newer
+program brings older tables to its own version (`migrations`).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from sora_jax.errors import UserError
 from sora_jax.studio.database.migrations import STEPS, migrate
 from sora_jax.studio.database.tables import SCHEMA, meta, metadata
 
-BUSY_MS = 30_000  # that a process waits for another that writes to SQLite
+BUSY_MS = 30_000  # milliseconds that a process waits while another one writes to SQLite
 DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
@@ -29,19 +29,20 @@ class Store:
     """An open database.
 
     Attributes:
-        engine: its SQLAlchemy engine; one connection for each thread that works.
+        engine: the SQLAlchemy engine, from which each thread takes its connections.
         is_postgres: True for PostgreSQL, False for SQLite.
-        driver_error: the base of the errors of its driver.
+        driver_error: the base class of the errors of the database's driver.
     """
 
     def __init__(self, url: str):
         """Opens the database, and makes its tables or brings them to this version.
 
         Args:
-            url: such as sqlite:////var/studio.sqlite or postgresql://user@host/name.
+            url: URL such as sqlite:////var/studio.sqlite or postgresql://user@host/name.
 
         Raises:
-            UserError: the database cannot be opened, or its tables have a newer version.
+            UserError: the database cannot be opened, or its tables have a newer version, or one too
+                old to migrate.
         """
         try:
             parsed = make_url(url)
@@ -75,11 +76,11 @@ class Store:
         self.engine.dispose()
 
     def now(self, connection: sa.Connection) -> float:
-        """Returns the database's clock in seconds since 1970: one clock for all hosts."""
+        """Returns the database's time in seconds since 1970; all hosts share its clock."""
         return float(connection.execute(sa.select(self.clock())).scalar_one())
 
     def clock(self) -> sa.ColumnElement[float]:
-        """Returns that clock as an SQL expression."""
+        """Returns an SQL expression whose value is the time of `now`."""
         if self.is_postgres:
             return sa.literal_column(
                 "cast(extract(epoch from clock_timestamp()) as double precision)", sa.Float
@@ -87,14 +88,11 @@ class Store:
         return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
 
     def secret(self, name: str) -> bytes:
-        """Returns a random secret of this database, 32 bytes, made at its first use.
-
-        name tells secrets apart.
-        """
+        """Returns the random secret of this database with a name: 32 bytes, made at first use."""
         return bytes.fromhex(self.once(f"secret_{name}", secrets.token_hex(32)))
 
     def once(self, name: str, value: str) -> str:
-        """Stores a text under a name unless there is one, and returns the stored one."""
+        """Stores a text under a name unless one is stored there, and returns the stored text."""
         asked = sa.select(meta.c.value).where(meta.c.name == name)
         with self.engine.begin() as connection:
             self._insert_once(connection, name, value)
@@ -108,7 +106,9 @@ class Store:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[sa.Connection]:
-        """Context manager: a transaction, of which one at a time runs in all processes."""
+        """Context manager: a transaction that excludes all other such transactions, also those of
+        other processes.
+        """
         with self.engine.begin() as connection:
             row = sa.update(meta).where(meta.c.name == "schema").values(value=meta.c.value)
             connection.execute(row)

@@ -1,18 +1,19 @@
 """The tables of the studio. Times are seconds since 1970, by the database's clock.
 
-accounts     a key's name and the hash of the key
+accounts     name of each account, and the hash of its key
 follows      who follows whom; two accounts that follow each other are mutuals
 characters   recorded characters of accounts
-challenges   phrases that an account is asked to say in a capture
+challenges   phrases that an account is asked to say in a capture (the recording of a character)
 grants       who may generate with a character
-appearances  which characters a job shows, also those of the clip that it starts from
-notices      what the owner of a character is told
-jobs         requests and their progress: the only truth about who works on what
+appearances  which characters a job shows, with those of the clip that it starts from
+notices      messages to the owner of a character
+jobs         accepted requests, their progress, and which worker owns them
 clips        finished jobs and their files
 posts        clips that an account published
-sessions     signed-in pages
-workers      workers, their model, and when they were last alive
-meta         the version of these tables, and the secret of signed URLs
+sessions     web pages that are signed in
+workers      workers, their model, and when they last reported
+meta         the version of these tables, secrets such as that of signed URLs, and texts that all
+             processes share
 """
 
 from typing import Any
@@ -79,7 +80,7 @@ characters = _table(
     _text("media"),  # key of the uploaded clip in the media store
     _time("created_at"),
     _time("deleted_at", optional=True),
-    # of verified ones
+    # set for verified characters, and `reason` for rejected ones
     _text("handle", nullable=True),  # its name in prompts, without "@"
     _text("skeleton", nullable=True),  # of the handle: the same for handles that look alike
     _text("fingerprint", nullable=True),  # of its references
@@ -129,13 +130,13 @@ jobs = _table(
     Column("progress", Integer, nullable=False, default=0),  # per cent
     _text("model"),
     _text("prompt"),
-    _text("seconds"),  # as asked
+    _text("seconds"),  # duration as the API writes it
     _text("size"),  # width x height
     Column("request", JSON, nullable=False),
     _text("batch_key"),  # jobs with the same one can be generated together
     _text("parent_id", nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
-    _text("owner", nullable=True),  # the worker
+    _text("owner", nullable=True),  # id of the worker that has claimed it
     _time("lease_until", optional=True),
     Column("attempts", Integer, nullable=False, default=0),
     _time("created_at"),
@@ -150,7 +151,7 @@ clips = _table(
     "clips",
     Column("id", String, ForeignKey("jobs.id"), primary_key=True),
     _account(index=True),
-    _text("folder"),  # in the media store
+    _text("folder"),  # key of its folder in the media store
     Column("format", JSON, nullable=False),
     Column("seconds", Float, nullable=False),  # measured
     Column("provenance", JSON, nullable=False),
@@ -159,7 +160,7 @@ clips = _table(
     _time("created_at"),
     _time("expires_at"),
     _time("deleted_at", optional=True),
-    Column("payload", BigInteger, nullable=True, index=True),  # of its marks
+    Column("payload", BigInteger, nullable=True, index=True),  # number in its invisible marks
     # of its frames, if it shows recorded characters (`screening.signatures`)
     Column("signatures", LargeBinary, nullable=True),
 )

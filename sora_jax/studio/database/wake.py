@@ -1,8 +1,8 @@
-"""How an idle worker waits: on PostgreSQL for a NOTIFY of a new job, on SQLite for a moment.
+"""How an idle worker waits: on PostgreSQL for a NOTIFY of a new job, on SQLite for POLL_SECONDS.
 
 PostgreSQL delivers a notification when the transaction that accepted the job commits. A worker also
-looks each second, for jobs of lost workers and for notifications that were sent while it was not
-connected.
+looks into the queue each second (LISTEN_SECONDS), because jobs of lost workers cause no
+notification, and one may be sent while the worker is not connected.
 """
 
 import threading
@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sora_jax.studio.database.store import Store
 
 CHANNEL = "sora_jax_jobs"
-POLL_SECONDS = 0.2  # between two looks into an empty queue of SQLite
-LISTEN_SECONDS = 1.0  # and of PostgreSQL
+POLL_SECONDS = 0.2  # between two looks into an empty queue, with SQLite
+LISTEN_SECONDS = 1.0  # the same with PostgreSQL, without a notification
 
 
 def announce(store: Store, connection: sa.Connection) -> None:
@@ -28,12 +28,14 @@ class Listener:
     """Waits for new jobs."""
 
     def __init__(self, store: Store):
-        """store: the database."""
+        """Makes a listener on a database. It connects when it first waits."""
         self._store = store
         self._connection: Any = None
 
     def wait(self, stop: threading.Event) -> None:
-        """Returns when there may be a new job, or `stop` is set, after at most a second."""
+        """Waits until there may be a new job, at most LISTEN_SECONDS. With SQLite it returns early
+        when `stop` is set.
+        """
         if not self._store.is_postgres:
             stop.wait(POLL_SECONDS)
             return
@@ -46,7 +48,7 @@ class Listener:
             stop.wait(POLL_SECONDS)
 
     def close(self) -> None:
-        """Closes its connection."""
+        """Closes the connection of the listener, if it has one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()

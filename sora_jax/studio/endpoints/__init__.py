@@ -1,1 +1,1 @@
-"""The endpoints: one function for each, from a `call.Call` to JSON values or a response."""
+"""The endpoints: for each a function of a `call.Call` that returns JSON values or a response."""

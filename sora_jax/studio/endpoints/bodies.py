@@ -1,9 +1,11 @@
-"""Bodies of requests: JSON, and multipart forms with names in brackets, to one nested form.
+"""Reads the bodies of requests, JSON or forms, into one nested form. Names in brackets give the
+nesting of forms:
 
-    video[id]=a                          {"video": {"id": "a"}}
+    video[id]=a                              {"video": {"id": "a"}}
     characters[][id]=a, characters[][id]=b   {"characters": [{"id": "a"}, {"id": "b"}]}
 
-The official package sends `create` as multipart even without a file, and `remix` as JSON.
+Both are needed: OpenAI's package sends `create` as a multipart form even without a file, and
+`remix` as JSON.
 """
 
 import json
@@ -16,7 +18,7 @@ from starlette.requests import Request
 
 from sora_jax.studio.problems import Problem, invalid
 
-MOST_FIELDS, MOST_FILES, DEEPEST = 64, 4, 4
+MOST_FIELDS, MOST_FILES, DEEPEST = 64, 4, 4  # of a form; DEEPEST levels of names
 MOST_TEXT = 21 << 20  # bytes of a field: a data URL has at most 20,971,520 characters
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 KEYS = re.compile(r"\[([^\[\]]*)\]")
@@ -24,10 +26,10 @@ Fields = dict[str, Any]
 
 
 async def read(request: Request) -> Fields:
-    """Returns the fields of a request: JSON values, texts and `UploadFile`s.
+    """Returns the fields of a request by name: JSON values, or for a form texts and `UploadFile`s.
 
     Raises:
-        Problem: the body cannot be read.
+        Problem: status 400; the body has another content type, or cannot be read.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -77,7 +79,9 @@ async def _form(request: Request) -> Fields:
 
 
 def _put(fields: Fields, keys: list[str], value: str | UploadFile, name: str) -> None:
-    """Puts a value under its keys; the key "" is the end of a list."""
+    """Puts a value into nested fields, under its keys. The key "" appends to a list. `name` is the
+    whole name of the field, for messages.
+    """
     key, *rest = keys
     if not rest:
         if key in fields:
@@ -103,7 +107,7 @@ def _put(fields: Fields, keys: list[str], value: str | UploadFile, name: str) ->
 
 
 def check_names(fields: Fields, known: tuple[str, ...]) -> None:
-    """Raises Problem for a field that the endpoint does not have."""
+    """Raises Problem for a field that is not in `known`, the fields of an endpoint."""
     for name in fields:
         if name not in known:
             raise Problem(
@@ -118,10 +122,10 @@ def text(fields: Fields, name: str, most: int, required: bool = False) -> str | 
     """Returns a field as text, None if it is absent.
 
     Args:
-        fields: of the request.
-        name: of the field.
-        most: characters.
-        required: True refuses a request without it. Default False.
+        fields: fields of the request.
+        name: name of the field.
+        most: largest number of letters.
+        required: True refuses a request without the field. Default False.
 
     Raises:
         Problem: it is no text, is empty or too long.
@@ -148,14 +152,14 @@ def number(
     """Returns a field as a number, which may be written as text; None if it is absent.
 
     Args:
-        fields: of the request.
-        name: of the field.
+        fields: fields of the request.
+        name: name of the field.
         low: the least value.
         high: the largest value.
         whole: True for an integer. Default False.
 
     Raises:
-        Problem: it is no such number.
+        Problem: it is no number, or not from `low` to `high`, or not whole.
     """
     value = fields.get(name)
     if value is None:
@@ -176,13 +180,13 @@ def number(
 
 
 def upload(fields: Fields, name: str) -> UploadFile | None:
-    """Returns a field as an uploaded file, None if it is something else."""
+    """Returns a field if it is an uploaded file; else None."""
     value = fields.get(name)
     return value if isinstance(value, UploadFile) else None
 
 
 def names(fields: Fields, name: str, most: int) -> list[str]:
-    """Returns the ids of a field [{"id": ...}, ...], [] if it is absent.
+    """Returns the ids in a field of the form [{"id": ...}, ...]; [] if it is absent.
 
     Raises:
         Problem: it is no such list, or longer than `most`.

@@ -1,4 +1,4 @@
-"""One request, as the endpoints see it."""
+"""The argument of the endpoints: one request, and the parts that all requests share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,7 +17,17 @@ from sora_jax.studio.storage.remote_media import open_media
 
 @dataclasses.dataclass(frozen=True)
 class Studio:
-    """The parts that all requests of a process share."""
+    """The parts that all requests of an API process share.
+
+    Attributes:
+        settings: settings of the server.
+        store: the database.
+        media: the media store, which holds the files of clips.
+        signer: signs and checks URLs of files.
+        videos: checks uploaded videos.
+        authority: signs and marks files.
+        verifier: verifies captures and screens uploaded files.
+    """
 
     settings: Settings
     store: Store
@@ -53,14 +63,14 @@ class Call:
     """One request.
 
     Attributes:
-        studio: the shared parts.
-        account: id of the account; "" for a signed URL.
-        path: parameters of the path.
-        query: parameters of the query.
-        fields: of the body.
-        viewer: id of the account that a signed URL was made for; else that of the account.
-        headers: of the response.
-        session: token of the page's session; "" without.
+        studio: the parts that all requests share.
+        account: id of the account that makes the request; "" for a signed URL.
+        path: parameters of the path by name.
+        query: parameters of the query by name.
+        fields: fields of the body by name. Default: none.
+        viewer: id of the account for which a signed URL was made; otherwise `account`.
+        headers: headers of the response, to which endpoints add. Default: none.
+        session: token of the page's session. Default "": none.
     """
 
     studio: Studio

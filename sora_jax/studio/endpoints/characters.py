@@ -1,7 +1,8 @@
 """The endpoints of characters: challenges, create, list, retrieve, delete, and clips that show one.
 
-A clip alone becomes a character with the status `unverified`. With a challenge it is a capture,
-which a verifier reads; it becomes `verified` or `rejected`. `permissions` decides who may use a
+A character is made from an uploaded clip. Without a challenge its status is `unverified`. With one
+the clip is a capture, in which the phrase of the challenge must be said: a verifier reads it, and
+the character becomes `verified` or `rejected`. `consent.permissions` decides who may use a
 character.
 """
 
@@ -15,10 +16,10 @@ from sora_jax.studio.endpoints import bodies, videos
 from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.problems import Problem, missing
 
-NAME = 80  # characters of a name
-MOST_GRANTED = 100  # characters that are listed as granted
+NAME = 80  # letters of a name
+MOST_GRANTED = 100  # characters that `granted` lists
 BODY = ("name", "video", "challenge_id")
-TRIES = 5  # to compare a face while others are recorded
+TRIES = 5  # attempts to compare a face with all others while new ones are recorded
 Row = jobs.Row
 
 
@@ -35,7 +36,9 @@ def challenge(call: Call) -> dict[str, Any]:
 
 
 def create(call: Call) -> dict[str, Any]:
-    """Stores a character: a name and a clip of it, or a capture for a challenge."""
+    """Stores a character from its name and an uploaded clip. With the field `challenge_id` the clip
+    is a capture, which is verified.
+    """
     bodies.check_names(call.fields, BODY)
     name = bodies.text(call.fields, "name", NAME, required=True) or ""
     number = bodies.text(call.fields, "challenge_id", 200)
@@ -66,7 +69,17 @@ def create(call: Call) -> dict[str, Any]:
 
 
 def _enrol(call: Call, row: dict[str, Any], words: tuple[str, ...]) -> Row:
-    """Adds the character of a capture, verified or rejected, and returns its row."""
+    """Verifies a capture, adds its character as verified or rejected, and returns its row.
+
+    Args:
+        call: the request.
+        row: columns of the character.
+        words: the phrase that must be said.
+
+    Raises:
+        Problem: status 409 if the handle is taken, 503 if other characters are recorded meanwhile
+            again and again.
+    """
     studio = call.studio
     path = studio.media.path(row["media"])
     try:
@@ -129,8 +142,8 @@ def retrieve(call: Call) -> dict[str, Any]:
 
 
 def delete(call: Call) -> dict[str, Any]:
-    """Deletes a character: nothing can be generated with it any more, jobs at work stop, and the
-    clips that show it are hidden from all but its owner.
+    """Deletes a character: nothing can be generated with it any more, unfinished jobs that show it
+    fail, and the clips that show it are hidden from everybody except its owner.
     """
     row, store = own(call), call.studio.store
     likenesses.change(store, row.id, deleted_at=store.clock())
@@ -139,7 +152,9 @@ def delete(call: Call) -> dict[str, Any]:
 
 
 def clips(call: Call) -> dict[str, Any]:
-    """Returns the videos of all accounts that show a character, newest first, drafts too."""
+    """Returns the videos of all accounts that show a character, newest first, also those that are
+    not published or not finished.
+    """
     row = own(call, deleted=True)
     limit = int(bodies.number(call.query, "limit", 1, 100, whole=True) or 20)
     after = bodies.text(call.query, "after", 100)
@@ -150,14 +165,14 @@ def clips(call: Call) -> dict[str, Any]:
 
 
 def own(call: Call, deleted: bool = False) -> Row:
-    """Returns the character of a path, which belongs to the account.
+    """Returns the character that the path names, which must belong to the account.
 
     Args:
         call: the request.
-        deleted: whether it may be deleted. Default False.
+        deleted: True accepts a deleted character. Default False.
 
     Raises:
-        Problem: status 404.
+        Problem: status 404; the account has no such character.
     """
     row = likenesses.find(call.studio.store, call.path["character_id"])
     if row is None or row.account_id != call.account or (row.deleted_at and not deleted):
@@ -166,7 +181,7 @@ def own(call: Call, deleted: bool = False) -> Row:
 
 
 def _shown(call: Call, row: Row) -> dict[str, Any]:
-    """Returns a character; its owner also sees why it was rejected, and what happened to it."""
+    """Returns a character as JSON values; for its owner with the messages of `notices_of`."""
     character = {
         "id": row.id,
         "object": "character",

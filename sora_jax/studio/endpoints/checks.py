@@ -1,7 +1,8 @@
-"""The endpoint that checks the provenance of a file: its manifest, and its marks.
+"""The endpoint that checks the provenance of a file: its manifest, and its invisible marks.
 
-The answer has the shape of OpenAI's `content_provenance_checks`, and takes video too. A result of
-type `c2pa` is the signed manifest, one of type `sora_jax_mark` the invisible mark.
+The answer has the shape of OpenAI's `content_provenance_checks`; unlike that, the endpoint takes
+video too. A result of type `c2pa` describes the signed manifest, one of type `sora_jax_mark` the
+invisible marks.
 """
 
 import os
@@ -24,7 +25,9 @@ HEAD = 12  # bytes that tell the type of a file
 
 
 def check(call: Call) -> dict[str, Any]:
-    """Says who signed a file, whether it is whole, which mark it carries, and from which job."""
+    """Returns who signed an uploaded file, whether it was changed since, which marks it carries,
+    and which job made it.
+    """
     bodies.check_names(call.fields, ("file",))
     file = bodies.upload(call.fields, "file")
     if file is None:
@@ -48,10 +51,10 @@ def check(call: Call) -> dict[str, Any]:
 
 
 def kind_of(file: BinaryIO) -> str:
-    """Returns the suffix that a file should have by its first bytes.
+    """Returns the suffix of a file's type, which its first bytes show, such as ".mp4".
 
     Raises:
-        Problem: status 400 for any type that carries no manifest of ours.
+        Problem: status 400 for a type in which manifests are not supported.
     """
     head = file.read(HEAD)
     file.seek(0, os.SEEK_SET)
@@ -85,7 +88,9 @@ def _manifest(report: Report) -> dict[str, Any]:
 
 
 def _mark(call: Call, report: Report) -> dict[str, Any]:
-    """The marks, and the job whose clip has the payload; the manifest may contradict it."""
+    """Returns the result on the marks: their payloads, the job whose clip has the payload, and
+    whether marks and manifest contradict each other.
+    """
     media = [name for name in ("picture", "sound") if getattr(report, name) is not None]
     found = [getattr(report, name) for name in media]
     if not found:

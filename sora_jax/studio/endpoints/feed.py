@@ -1,12 +1,12 @@
-"""The feed: live posts in an order that the reader chooses.
+"""The feed: published clips (live posts) in an order that the reader chooses.
 
-    newest     by the time of publication
+    newest     by the time of publication, the newest first
     remixed    by the number of clips that were made from the clip
-    followed   the newest of accounts that the reader follows
+    followed   those of accounts that the reader follows, the newest first
     like       by the similarity of the prompt to that of a given clip
 
-Similarity is the cosine of the counts of words, each weighted by log(N / n) for a word in n of N
-prompts. The feed holds the MOST newest posts.
+The similarity of two prompts is the cosine of their counts of words, each weighted by
+log((1 + N) / n) for a word in n of all N prompts. The feed holds the MOST newest posts.
 """
 
 import collections
@@ -32,7 +32,9 @@ WORD = re.compile(r"[\w@]+")
 
 
 def listed(call: Call) -> dict[str, Any]:
-    """Returns a page of the feed."""
+    """Returns a page of the feed. Its parameters are `order`, `limit` (24 by default), `start`
+    (number of posts before the page, 0) and for the order "like" the id of a clip, `like`.
+    """
     store = call.studio.store
     order = call.query.get("order", "newest")
     if order not in ORDERS:
@@ -59,10 +61,10 @@ def shown(
     """Returns a post as JSON values.
 
     Args:
-        row: of `posts.live`.
-        account: id of the reader.
-        followed: ids of the accounts that the reader follows.
-        remixes: number of clips made from each clip.
+        row: a row of the query `posts.live`.
+        account: id of the account that reads.
+        followed: ids of the accounts that it follows.
+        remixes: number of clips made from each clip, by its id.
     """
     return {
         "id": row.id,
@@ -83,12 +85,12 @@ def shown(
 
 
 def shown_post(store: Store, account: str, row: Row) -> dict[str, Any]:
-    """Returns one post as JSON values. The arguments are those of `shown`."""
+    """Returns one post, a row of the query `posts.live`, as JSON values for a reader's account."""
     return shown(row, account, _followed(store, account), remix_counts(store, [row.clip_id]))
 
 
 def remix_counts(store: Store, videos: Sequence[str]) -> collections.Counter[str]:
-    """Returns the number of finished clips that were made from each clip."""
+    """Returns the number of finished clips that were made from each of `videos`, by its id."""
     asked = (
         sa.select(job_table.c.parent_id, sa.func.count())
         .where(
@@ -122,7 +124,7 @@ def _alike(call: Call, rows: Sequence[Row]) -> list[Row]:
 
 
 def similarities(text: str, others: Sequence[str]) -> list[float]:
-    """Returns the similarity of a text to each of others, in [0, 1]."""
+    """Returns the similarity of a text to each of `others`, in [0, 1], as the module defines it."""
     counts = [collections.Counter(WORD.findall(one.lower())) for one in (text, *others)]
     frequency = collections.Counter(word for one in counts for word in one)
     weighted = [

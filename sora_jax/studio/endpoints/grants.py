@@ -1,4 +1,6 @@
-"""The endpoints of consent: grants and restrictions of characters, and whom an account follows."""
+"""The endpoints of consent: grants (who may use a character), restrictions (what no clip may show
+of it), and whom an account follows.
+"""
 
 from typing import Any
 
@@ -13,11 +15,11 @@ from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.endpoints.characters import own
 from sora_jax.studio.problems import Problem, conflict, invalid, missing
 
-MOST_RESTRICTIONS, TEXT = 32, 200  # restrictions of a character; characters of one
+MOST_RESTRICTIONS, TEXT = 32, 200  # restrictions of a character; letters of one
 
 
 def listed(call: Call) -> dict[str, Any]:
-    """Returns who may use a character beside its owner."""
+    """Returns the grants of a character: who may use it besides its owner."""
     rows = likenesses.grants_of(call.studio.store, own(call).id)
     return {"object": "list", "data": [_shown(row.name or row.audience, row) for row in rows]}
 
@@ -40,7 +42,7 @@ def add(call: Call) -> dict[str, Any]:
 
 
 def remove(call: Call) -> dict[str, Any]:
-    """Takes a grant back; jobs at work stop, and clips that it allowed are hidden."""
+    """Takes a grant back. Unfinished jobs that it allowed fail, and finished clips are hidden."""
     row, name = own(call), call.path["account"]
     audience = name if name in likenesses.AUDIENCES else _account(call, name, None)
     if not likenesses.revoke(call.studio.store, row.id, audience):
@@ -49,12 +51,12 @@ def remove(call: Call) -> dict[str, Any]:
 
 
 def restrictions(call: Call) -> dict[str, Any]:
-    """Returns what no clip may show of a character."""
+    """Returns the restrictions of a character: what no clip may show of it."""
     return _rules(own(call).restrictions)
 
 
 def restrict(call: Call) -> dict[str, Any]:
-    """Replaces the restrictions of a character, a list of texts."""
+    """Replaces the restrictions of a character by a list of texts."""
     bodies.check_names(call.fields, ("restrictions",))
     row, texts = own(call), call.fields.get("restrictions")
     if not isinstance(texts, list) or len(texts) > MOST_RESTRICTIONS:
@@ -99,7 +101,7 @@ def follow(call: Call) -> dict[str, Any]:
 
 
 def unfollow(call: Call) -> dict[str, Any]:
-    """Follows an account no more."""
+    """Ends following an account."""
     name = call.path["account"]
     other = _account(call, name, None)
     mine = sa.and_(follows.c.account_id == call.account, follows.c.followed_id == other)
@@ -110,10 +112,11 @@ def unfollow(call: Call) -> dict[str, Any]:
 
 
 def _account(call: Call, name: str, param: str | None) -> str:
-    """Returns the id of the account of a name.
+    """Returns the id of the account with a name.
 
     Raises:
-        Problem: there is none; status 400 with `param`, else 404.
+        Problem: there is none. Its status is 404, or 400 if `param` names the field of the body
+            that has the name.
     """
     found = accounts.of_name(call.studio.store, name)
     if found is not None:

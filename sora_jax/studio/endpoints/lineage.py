@@ -1,7 +1,8 @@
-"""The view of one clip: its post, what the oracles read in it, and its lineage.
+"""The endpoint of one clip with all that the page shows of it: its post, the readings of the
+oracles, and its lineage.
 
 The lineage is the tree of clips that were made from each other. A clip that the reader may not see
-has no id, prompt or account there, and stands in the tree only between clips that he may see.
+is in the tree only if a visible clip descends from it, and has no id, prompt or account there.
 """
 
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sora_jax.modality import ClipFormat
+from sora_jax.studio.consent import permissions
 from sora_jax.studio.database import jobs
 from sora_jax.studio.database.store import Store
 from sora_jax.studio.database.tables import accounts
@@ -17,7 +19,7 @@ from sora_jax.studio.endpoints import feed, posts, sources, videos
 from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.storage import readings
 
-MOST = 200  # clips of a tree
+MOST = 200  # largest number of clips of a tree
 COLUMNS = (
     job_table.c.id,
     job_table.c.account_id,
@@ -32,7 +34,9 @@ COLUMNS = (
 
 
 def retrieve(call: Call) -> dict[str, Any]:
-    """Returns the view of a clip: an own one, a published one, or one with an own character."""
+    """Returns a clip with its post, readings and lineage. The clip must be one of the account, be
+    published, or show a character that the account owns.
+    """
     video, store = call.path["video_id"], call.studio.store
     post = posts.find(store, call.account, video)
     job = None if post is None else jobs.of_id(store, video)
@@ -59,22 +63,26 @@ def tree(store: Store, account: str, video: str) -> list[dict[str, Any]]:
 
     Args:
         store: the database.
-        account: id of the reader.
+        account: id of the account that reads.
         video: id of the clip.
 
     Returns:
-        {"key": number, "parent": key or None, "id": None for a hidden clip, ...} of each clip.
+        For each clip {"key": its index in the list, "parent": key of the clip that it was made from
+        or None, "kind", "id": None for one that the reader may not see, "deleted", ...}.
     """
     with store.engine.connect() as connection:
         rows = _relatives(connection, video)
     published = posts.of_clips(store, account, rows)
+    hidden = permissions.hidden(store, account, list(rows.values()))
     seen = {
         name
         for name, row in rows.items()
-        if row.deleted_at is None and (row.account_id == account or name in published)
+        if row.deleted_at is None
+        and name not in hidden
+        and (row.account_id == account or name in published)
     }
     kept = set()
-    for name in seen:  # with the way up to the root
+    for name in seen:  # with all ancestors
         while name in rows and name not in kept:
             kept.add(name)
             name = rows[name].parent_id
@@ -84,7 +92,7 @@ def tree(store: Store, account: str, video: str) -> list[dict[str, Any]]:
 
 
 def _relatives(connection: sa.Connection, video: str) -> dict[str, jobs.Row]:
-    """Returns the rows of a clip, its ancestors and all their descendants, at most MOST."""
+    """Returns {id: row} of all descendants of a clip's oldest ancestor, at most MOST."""
     asked = sa.select(*COLUMNS).join(accounts, accounts.c.id == job_table.c.account_id)
     root, steps = video, 0
     while steps < MOST:

@@ -1,4 +1,4 @@
-"""The endpoints below /v1: what `api` serves and `openapi` describes."""
+"""The table of the endpoints below /v1, which `http.api` serves and `http.openapi` describes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,16 +12,16 @@ class Operation:
     """One endpoint.
 
     Attributes:
-        method: of HTTP.
-        path: with its parameters in braces.
-        work: takes a `call.Call` and returns JSON values or a response.
-        summary: one line.
-        body: fields of the body; None: it takes none.
-        required: those that must be given.
-        query: parameters of the query.
-        response: name of a schema of `openapi`; "" for a file.
-        errors: statuses besides 401, 403, 429, 500 and 503.
-        signed: whether a signed URL may take the place of a key.
+        method: method of HTTP, such as "GET".
+        path: path with its parameters in braces.
+        work: function of a `call.Call` that returns JSON values or a response.
+        summary: one line for the OpenAPI document.
+        response: name of the response's schema in `openapi`; "" for a file or no schema.
+        body: names of the fields of the body. Default None: no body is read.
+        required: names of the fields that must be given. Default: none.
+        query: names of the parameters of the query. Default: none.
+        errors: status codes of errors besides 401, 403, 429, 500 and 503. Default: none.
+        signed: True if a signed URL may take the place of a key. Default False.
     """
 
     method: str

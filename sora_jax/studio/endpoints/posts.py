@@ -1,7 +1,7 @@
 """Posts: clips that their account published. Every account of the server may see and remix them.
 
-A post is live until it is taken back, its clip is deleted or expires, or its key is deleted. A live
-post is hidden while `permissions` hides its clip from the reader.
+A post is live until it is taken back, its clip is deleted or expires, or its account's key is
+deleted. A live post is hidden from a reader while `permissions.hidden` hides its clip.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.problems import conflict, missing
 from sora_jax.studio.storage import content
 
-TITLE = 120  # characters of a title
+TITLE = 120  # letters of a title
 COLUMNS = (
     posts.c.id,
     posts.c.clip_id,
@@ -60,7 +60,7 @@ def read(store: Store, viewer: str, asked: sa.Select[*tuple[Any, ...]]) -> list[
     Args:
         store: the database.
         viewer: id of the account.
-        asked: the query.
+        asked: the query, `live()` with further conditions.
     """
     with store.engine.connect() as connection:
         rows = connection.execute(asked).all()
@@ -71,18 +71,24 @@ def read(store: Store, viewer: str, asked: sa.Select[*tuple[Any, ...]]) -> list[
 
 
 def of_clips(store: Store, viewer: str, videos: Collection[str]) -> dict[str, jobs.Row]:
-    """Returns the posts of clips that an account may see, by the ids of the clips."""
+    """Returns {id of the clip: row of its post} for those of `videos` that are published and that
+    the account `viewer` may see.
+    """
     rows = read(store, viewer, live().where(posts.c.clip_id.in_([*videos])))
     return {row.clip_id: row for row in rows}
 
 
 def find(store: Store, viewer: str, video: str) -> jobs.Row | None:
-    """Returns the post of a clip that an account may see; None if there is none."""
+    """Returns the post of a clip, given by its id; None if it has none that the account `viewer`
+    may see.
+    """
     return of_clips(store, viewer, [video]).get(video)
 
 
 def find_job(store: Store, account: str, video: str) -> jobs.Row | None:
-    """Returns the job of a clip of an account, or of a published one that it may see."""
+    """Returns the job of a clip, given by its id, if the clip is of the account, or published and
+    the account may see it; else None.
+    """
     own = jobs.find(store, account, video)
     if own is not None or find(store, account, video) is None:
         return own
@@ -90,7 +96,7 @@ def find_job(store: Store, account: str, video: str) -> jobs.Row | None:
 
 
 def publish(call: Call) -> dict[str, Any]:
-    """Publishes a finished clip of the account; a published one gets the new title."""
+    """Publishes a finished clip of the account. If it is published already, its title changes."""
     bodies.check_names(call.fields, ("video", "title"))
     video = bodies.text(call.fields, "video", 100, required=True) or ""
     title = bodies.text(call.fields, "title", TITLE) or ""

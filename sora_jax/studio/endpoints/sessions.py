@@ -1,4 +1,4 @@
-"""Sessions: the page signs in with a key once, and a cookie stands for the key from then on.
+"""Sessions: the web page signs in with a key once, and a cookie stands for the key from then on.
 
 The cookie is HttpOnly and SameSite=Strict, and the database holds its SHA-256. A request that
 changes something must also carry the header `x-csrf-token`, which only pages of this origin can
@@ -25,8 +25,8 @@ from sora_jax.studio.problems import Problem
 COOKIE = "studio_session"
 HEADER = "x-csrf-token"
 SESSION_SECONDS = 14 * 86_400.0
-SITE = "sec-fetch-site"  # header of browsers: who made a request
-SAFE = ("GET", "HEAD", "OPTIONS")
+SITE = "sec-fetch-site"  # header in which browsers say which site's page made a request
+SAFE = ("GET", "HEAD", "OPTIONS")  # methods that change nothing
 OWN_SITES = ("same-origin", "none")  # "none": the user typed the address
 
 
@@ -58,7 +58,8 @@ def csrf(store: Store, token: str) -> str:
 
 
 def account_of(store: Store, request: Request) -> str | None:
-    """Returns the id of the account whose session the cookie of a request names; None without.
+    """Returns the id of the account whose session the cookie of a request names; None if there is
+    no cookie or its session has ended.
 
     Raises:
         Problem: status 403 for a request of another origin, and for one that changes something
@@ -97,7 +98,11 @@ def check_origin(request: Request) -> None:
 
 
 async def sign_in(studio: Studio, request: Request) -> Response:
-    """Answers POST /api/session {"key"}: starts a session and sets its cookie."""
+    """Answers POST /api/session {"key": text}: starts a session and sets its cookie.
+
+    Raises:
+        Problem: status 403 for a page of another origin, 401 for an unknown key.
+    """
     check_origin(request)
     fields = await bodies.read(request)
     bodies.check_names(fields, ("key",))
@@ -119,7 +124,9 @@ async def sign_in(studio: Studio, request: Request) -> Response:
 
 
 def retrieve(call: Call) -> dict[str, Any]:
-    """Returns the account of the request, and the token that its changes must carry."""
+    """Returns the name of the account of the request, and the CSRF token that requests of its
+    session must carry to change something.
+    """
     store = call.studio.store
     asked = sa.select(tables.accounts.c.name).where(tables.accounts.c.id == call.account)
     with store.engine.connect() as connection:

@@ -1,4 +1,6 @@
-"""What a request starts from: an own clip, an uploaded video or picture."""
+"""Finds the video or picture from which a request starts: a clip of the account, a published clip,
+or an upload.
+"""
 
 import base64
 import binascii
@@ -19,7 +21,12 @@ DATA_URL = re.compile(r"data:image/[a-z+.-]+;base64,")
 
 
 def picture(call: Call) -> bytes | None:
-    """Returns the reference picture of a request, from its file or its data URL."""
+    """Returns the file of a request's reference picture, which is uploaded or given as a data URL;
+    None if it has none.
+
+    Raises:
+        Problem: the field is neither of them.
+    """
     value = call.fields.get("input_reference")
     if value is None:
         return None
@@ -53,10 +60,11 @@ class Source:
 
     Attributes:
         place: {"clip": id} or {"upload": key in the media store}.
-        format: of the video, or the nearest one of the model.
-        seconds: its duration.
-        clip: id of the clip; None for an upload.
-        found: ids of the recorded characters that an upload shows.
+        format: format of the clip; for an upload the first format of the model with its sides and
+            rate, else the model's default.
+        seconds: duration of the video, which only an extension uses.
+        clip: id of the clip. Default None: an upload.
+        found: ids of the recorded characters that an upload shows. Default: none.
     """
 
     place: dict[str, str]
@@ -68,7 +76,9 @@ class Source:
 
 @contextlib.contextmanager
 def new_job(call: Call) -> Iterator[str]:
-    """Context manager: the id of a new job, whose uploads are deleted if it is not accepted."""
+    """Context manager: yields the id of a new job. If an error ends the context, the job's uploads
+    are deleted.
+    """
     job = jobs.new_id()
     try:
         yield job
@@ -78,10 +88,11 @@ def new_job(call: Call) -> Iterator[str]:
 
 
 def source(call: Call, job: str) -> Source:
-    """Returns the video of an edit or an extension; an uploaded one is stored for a job.
+    """Returns the video of an edit or an extension. An uploaded one is checked, stored for the job
+    with the id `job`, and screened for recorded characters.
 
     Raises:
-        Problem: there is none, or it cannot be used.
+        Problem: the field `video` is missing, there is no such clip, or it cannot be used.
     """
     value = call.fields.get("video")
     if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
@@ -107,7 +118,8 @@ def own(call: Call, video: str) -> jobs.Row:
     """Returns the job of a video of the account.
 
     Raises:
-        Problem: status 404 if there is none, 403 if it is hidden, as a character was taken back.
+        Problem: status 404 if there is none, 403 if it is hidden because a character was taken
+            back.
     """
     job = jobs.find(call.studio.store, call.account, video)
     if job is None:
@@ -117,10 +129,12 @@ def own(call: Call, video: str) -> jobs.Row:
 
 
 def seen(call: Call, video: str) -> jobs.Row:
-    """Returns the job of a video that the account made, or that shows a character of it.
+    """Returns the job of a video that the viewer's account made, or that shows a character which it
+    owns.
 
     Raises:
-        Problem: as `own`.
+        Problem: status 404 if there is none, 403 if it is hidden because a character was taken
+            back.
     """
     job = jobs.of_id(call.studio.store, video)
     if job is None or (
@@ -143,7 +157,12 @@ def _check_hidden(call: Call, job: jobs.Row) -> None:
 
 
 def own_clip(call: Call, video: str) -> jobs.Row:
-    """Returns the clip of a finished video of the account, or of one that is published."""
+    """Returns the row of the clip of a finished video of the account, or of a published one.
+
+    Raises:
+        Problem: status 404 if there is none or its files expired, 409 if it is not finished, 403 if
+            it is hidden.
+    """
     job = posts.find_job(call.studio.store, call.account, video)
     if job is None:
         raise missing("video", video)
@@ -160,9 +179,8 @@ def own_clip(call: Call, video: str) -> jobs.Row:
 
 
 def screened(call: Call, key: str) -> list[str]:
-    """Returns the ids of the recorded characters that an uploaded file shows.
-
-    key is its key in the media store.
+    """Returns the ids of the recorded characters that an uploaded file shows. `key` is its key in
+    the media store.
 
     Raises:
         Problem: status 422; it cannot be decoded.

@@ -1,4 +1,4 @@
-"""The styles that the page offers, and how prompts state them."""
+"""The visual styles that the web page offers, and the phrases that state them in prompts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from sora_jax.worlds.playhouse.families.story import StoryFacts
 
 
 def offered(families: Sequence[str]) -> dict[str, Any]:
-    """Returns the styles of families.
+    """Returns the styles of families of scenes.
 
     Args:
         families: names in FAMILIES.
 
     Returns:
-        For each style `phrases`, which has for each way of writing prompts the phrases at their
-        start that state it; and `start`, which is put before a prompt without one of them.
+        {style: {"phrases": lists of phrases, "start": text}}. A prompt that begins with one of the
+        phrases has the style; there is one list for each way in which the families write prompts.
+        `start` is put before a prompt to give it the style.
     """
     styled = [FAMILIES[name] for name in families if FAMILIES[name].styles]
     if not styled:

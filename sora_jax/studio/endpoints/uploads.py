@@ -19,14 +19,14 @@ from sora_jax.media.worker import Worker
 from sora_jax.studio.problems import Problem, invalid
 
 PICTURES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-PROBE_SECONDS = 20  # for a decoder
-MOST_SIDE = 4096  # pixels of an uploaded video
-MOST_RATE = 240  # frames per second of one
+PROBE_SECONDS = 20  # time limit for opening a video
+MOST_SIDE = 4096  # pixels, the largest width or height of an uploaded video
+MOST_RATE = 240  # frames per second, the largest rate of an uploaded video
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a video file is: (height, width), frames per second, seconds."""
+    """The properties of a video file: (height, width) in pixels, frames per second, duration."""
 
     sides: tuple[int, int]
     rate: float
@@ -41,7 +41,7 @@ def check_picture(data: bytes, size: str) -> str:
         size: width x height that it must have.
 
     Raises:
-        Problem: it is no PNG, JPEG or WebP, is damaged, or has other sides.
+        Problem: status 400 if it is no PNG, JPEG or WebP or has other sides, 422 if it is damaged.
     """
     try:
         with Image.open(io.BytesIO(data), formats=tuple(PICTURES)) as image:
@@ -68,7 +68,7 @@ class VideoChecker:
     """Opens uploaded videos, one at a time, in a child process."""
 
     def __init__(self, most_seconds: float):
-        """most_seconds: the longest duration of a video."""
+        """Makes a checker that refuses videos longer than `most_seconds`."""
         self.most_seconds = most_seconds
         self._worker, self._lock = Worker(PROBE_SECONDS), threading.Lock()
 
@@ -77,10 +77,11 @@ class VideoChecker:
         self._worker.close()
 
     def check(self, path: Path) -> Probe:
-        """Opens a video and returns what it is.
+        """Opens a video and returns its properties.
 
         Raises:
-            Problem: status 400 if it is no mp4 file or too long, 422 if it cannot be decoded.
+            Problem: status 400 if it is no mp4 file, too long, or beyond MOST_SIDE or MOST_RATE;
+                422 if it cannot be decoded.
         """
         with path.open("rb") as file:
             if file.read(12)[4:8] != b"ftyp":
@@ -111,7 +112,8 @@ class VideoChecker:
 
 
 def probe_video(path: str, most_seconds: float) -> Probe:
-    """Returns what a video file is. Frames after most_seconds are not decoded.
+    """Returns the properties of a video file. Of a longer video than `most_seconds`, only the
+    beginning is decoded.
 
     Raises:
         UserError: it cannot be decoded.

@@ -1,6 +1,7 @@
-"""The endpoints of videos: create, remix, edit, extend, list, retrieve, delete, content.
+"""The endpoints of videos: create, remix, edit, extend, list, retrieve, cancel, delete, download.
 
-Each takes a `Call` and returns JSON values or a response. `api` reads bodies and finds accounts.
+Each takes a `call.Call` and returns JSON values or a response, or raises `problems.Problem`.
+`http.api` has found the account and read the body before.
 """
 
 import secrets
@@ -18,10 +19,11 @@ from sora_jax.studio.endpoints.uploads import check_picture
 from sora_jax.studio.problems import busy, conflict, invalid
 from sora_jax.studio.storage import content
 
-POLL_MS = 500  # between two polls of the official package
+POLL_MS = 500  # milliseconds that OpenAI's package is told to wait between two polls
 MOST_CHARACTERS = 2
 Page = TypeVar("Page", bound=tuple)
-SETTINGS = ("seed", "steps", "guidance", "negative_prompt")  # of this project, in every request
+# Fields of every request, which OpenAI's API does not have; then the fields of each endpoint.
+SETTINGS = ("seed", "steps", "guidance", "negative_prompt")
 CREATE = ("prompt", "model", "seconds", "size", "input_reference", "characters", *SETTINGS)
 REMIX = ("prompt", "strength", *SETTINGS)
 EDIT = ("prompt", "video", "strength", "shot", *SETTINGS)
@@ -52,7 +54,7 @@ def create(call: Call) -> dict[str, Any]:
 
 
 def remix(call: Call) -> dict[str, Any]:
-    """Accepts a request to change a clip everywhere."""
+    """Accepts a request to change a clip everywhere; the clip is named in the path."""
     bodies.check_names(call.fields, REMIX)
     clip = sources.own_clip(call, call.path["video_id"])
     source = sources.Source({"clip": clip.id}, ClipFormat.from_dict(clip.format), 0.0, clip.id)
@@ -112,7 +114,7 @@ def listed(call: Call) -> dict[str, Any]:
 
 
 def checked_cursor(page: Page | None) -> Page:
-    """Returns a page. Raises Problem for None, the answer to a cursor that is none."""
+    """Returns a page of rows. Raises Problem for None, which stands for an invalid cursor."""
     if page is None:
         raise invalid("The cursor 'after' is no id of a video.", "after", "invalid_cursor")
     return page
@@ -121,12 +123,13 @@ def checked_cursor(page: Page | None) -> Page:
 def page_of(
     data: list[dict[str, Any]], more: bool, ids: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Returns a page of the API.
+    """Returns a page of a list, in the form of the API.
 
     Args:
-        data: its objects.
+        data: the objects of the page.
         more: whether others follow.
-        ids: those of the rows that it was made from. Default None: those of the objects.
+        ids: ids of all rows of the page, also of those that are not shown, so that the next page
+            begins after them. Default None: the ids of the objects.
     """
     found = [one["id"] for one in data] if ids is None else list(ids)
     ends = found or [None]
@@ -140,7 +143,9 @@ def page_of(
 
 
 def cancel(call: Call) -> dict[str, Any]:
-    """Cancels an unfinished video, which stays in the list; its worker stops at its next step."""
+    """Cancels an unfinished video, which stays in the list. Its worker stops at its next step,
+    unless other clips of the batch are to be made.
+    """
     job = sources.own(call, call.path["video_id"])
     if not jobs.cancel(call.studio.store, job.id):
         status = "cancelled" if job.status == "cancelled" else "finished"
@@ -169,7 +174,9 @@ def download(call: Call) -> Response:
 
 
 def shown(call: Call, job: jobs.Row) -> dict[str, Any]:
-    """Returns a job as a Video of the API."""
+    """Returns a job as a Video of the API (the schema of `openapi`). A cancelled job counts as
+    failed there.
+    """
     clip = jobs.find_clip(call.studio.store, job.id) if job.status == "completed" else None
     status = "failed" if job.status == "cancelled" else job.status
     error = job.error
@@ -202,7 +209,13 @@ def shown(call: Call, job: jobs.Row) -> dict[str, Any]:
 
 
 def _change(call: Call, source: sources.Source, job: str) -> dict[str, Any]:
-    """Accepts a remix, or with `shot` an edit of one shot, as the job of an id."""
+    """Accepts a remix, or with the field `shot` an edit of one shot.
+
+    Args:
+        call: the request.
+        source: the video to change.
+        job: id of the new job.
+    """
     prompt, model = _prompt(call), models.current(call.studio.store)
     strength = bodies.number(call.fields, "strength", 0.01, 1.0)
     shot = bodies.number(call.fields, "shot", 1, 100, whole=True)
@@ -234,8 +247,13 @@ def _accept(
     parent: str | None = None,
     found: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Adds a job to the queue and returns its Video. Most arguments are columns of `jobs`; `found`
-    has the ids of the characters that an uploaded file shows.
+    """Checks consent, adds a job to the queue and returns its Video.
+
+    Most arguments are columns of the table `jobs`. `format` is the format of the clip, `found` has
+    the ids of the characters that an uploaded file shows.
+
+    Raises:
+        Problem: a character may not be shown, or the queue of the account is full (status 429).
     """
     given, start = request.pop("characters", []), [] if parent is None else [parent]
     characters, every = _admit(call, model, prompt, given, found, start)
@@ -273,11 +291,11 @@ def _admit(
     found: Collection[str],
     start: Sequence[str],
 ) -> tuple[list[str], list[str]]:
-    """Checks that the account may show the characters of a request; `permissions.shown` describes
-    the arguments and the result.
+    """Checks that the account may show the characters of a request. Arguments and result are those
+    of `permissions.shown`.
 
     Raises:
-        Problem: status 403, or 400 if the model shows no such characters.
+        Problem: status 403 without consent, 400 for more characters than the model can show.
     """
     store = call.studio.store
     characters, every = permissions.shown(store, prompt, given, found, start)
@@ -297,7 +315,9 @@ def _prompt(call: Call) -> str:
 
 
 def _settings(call: Call) -> dict[str, Any]:
-    """Returns the settings of the sampler that a request gives, or their defaults."""
+    """Returns the fields SETTINGS of a request, or their defaults: a random seed, the steps of the
+    server's settings, None for the default scale of guidance, no negative prompt.
+    """
     fields, settings = call.fields, call.studio.settings
     seed = bodies.number(fields, "seed", 0, 2**32 - 1, whole=True)
     steps = bodies.number(fields, "steps", 1, settings.limits.steps, whole=True)

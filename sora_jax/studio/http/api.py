@@ -1,7 +1,7 @@
 """The HTTP application: finds the account of a request, reads its body, and calls the endpoint.
 
-While no key exists, only this machine may use the server: it listens on loopback, requests must
-name a loopback host, which defeats DNS rebinding, and requests of pages of other origins are
+While no key exists, only this machine may use the server. It listens on loopback; requests must
+name a loopback host, which defeats DNS rebinding; and requests from web pages of other origins are
 refused.
 """
 
@@ -32,16 +32,16 @@ from sora_jax.studio.logs import log
 from sora_jax.studio.problems import NO_ROOM, Problem, busy, of_user_error, unavailable
 from sora_jax.studio.storage import content
 
-SWEEP_SECONDS = 600.0  # between two searches for files to delete
+SWEEP_SECONDS = 600.0  # time between two searches for files to delete
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """Makes the application of a process."""
+    """Makes the HTTP application of an API process."""
 
     def __init__(self, studio: Studio):
-        """studio: the shared parts."""
+        """Prepares an application with the parts that its requests share."""
         self.studio = studio
         self.limit = accounts.RateLimit(studio.settings.limits.requests_per_minute)
         self.metrics = Metrics()
@@ -95,10 +95,11 @@ class Api:
         return handle
 
     def _admit(self, request: Request, operation: Operation) -> Call:
-        """Returns the call of a request, after finding its account.
+        """Finds the account of a request, and returns its call, without the fields of the body.
 
         Raises:
-            Problem: status 401, 403 or 429.
+            Problem: status 401 without a valid key or session, 403 for a request from elsewhere or
+                a signature that is not valid, 429 for too many requests.
         """
         query = dict(request.query_params)
         call = Call(self.studio, "", request.path_params, query)
@@ -204,20 +205,20 @@ def _problem(_: Request, error: Exception) -> Response:
 
 
 def _no_database(_: Request, error: Exception) -> Response:
-    """Answers while the database is away, or its disk is full."""
+    """Answers a request while the database does not respond, or its disk is full."""
     log.error("the database does not answer: %s", " ".join(str(error).split())[:200])
     problem = unavailable("The database does not answer; try again later.", "database_unavailable")
     return JSONResponse(problem.body, problem.status, headers=problem.headers)
 
 
 def _failure(_: Request, __: Exception) -> Response:
-    """Answers a failure of the code, which `Gateway` logs."""
+    """Answers a request for which the code raised an unexpected error, which `Gateway` logs."""
     message = "The server failed to answer; its log has the reason."
     return JSONResponse(Problem(500, message, "server_error").body, 500)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    """Answers an unknown path or method in the shape of the API."""
+    """Answers a request of an unknown path or method, in the shape of the API's errors."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     message = f"There is no {request.method[:10]} {request.url.path[:200]}; see /openapi.json."

@@ -24,8 +24,8 @@ class Gateway:
 
         Args:
             app: the application.
-            metrics: counts its requests.
-            most_bytes: of a body.
+            metrics: where requests are counted.
+            most_bytes: largest size of the body of a request.
         """
         self.app, self.metrics, self.most_bytes = app, metrics, most_bytes
 
@@ -47,7 +47,7 @@ class Gateway:
             await self.app(scope, self._limited(scope, receive), answer)
         except Exception as error:
             log.exception("%s %s failed: %s", scope["method"], _path(scope), type(error).__name__)
-            if not whole:  # the response has begun, so only its end can tell
+            if not whole:  # raising breaks the connection, so the client sees that it was cut
                 raise
         finally:
             seconds = time.perf_counter() - started
@@ -58,7 +58,7 @@ class Gateway:
             log.info("%s %s %d %.0f ms %s", method, _path(scope), status, 1e3 * seconds, account)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Returns `receive` that raises Problem beyond the largest body."""
+        """Returns `receive` with a limit: it raises Problem, status 413, for too large a body."""
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = stated.isdigit() and len(stated) < 20 and int(stated) > self.most_bytes
         count = 0

@@ -1,4 +1,4 @@
-"""Counts of a process and of the jobs table, in the text format of Prometheus."""
+"""Counts of an API process and of the jobs table, in the text format of Prometheus."""
 
 import collections
 import threading
@@ -10,7 +10,7 @@ STATUSES = (*jobs.UNFINISHED, "completed", "failed", "cancelled")
 
 
 class Metrics:
-    """Counts of HTTP requests of this process."""
+    """The counts and durations of the HTTP requests of this process."""
 
     def __init__(self):
         self._requests: collections.Counter[tuple[str, str, int]] = collections.Counter()
@@ -21,17 +21,17 @@ class Metrics:
         """Counts a request.
 
         Args:
-            method: of HTTP.
+            method: method of HTTP, such as "GET".
             route: the path with its parameters in braces; "other" for an unknown one.
-            status: of the response.
-            seconds: that it took.
+            status: status code of the response.
+            seconds: time that the request took.
         """
         with self._lock:
             self._requests[method, route, status] += 1
             self._seconds[method, route] += seconds
 
     def text(self, store: Store) -> str:
-        """Returns all counts as text."""
+        """Returns these counts, and those of jobs and ready workers in the database, as text."""
         with self._lock:
             requests, seconds = dict(self._requests), dict(self._seconds)
         found = jobs.counts(store)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the server, made from its endpoints."""
+"""The OpenAPI 3.1 document that describes the server, made from the table of its endpoints."""
 
 import re
 from typing import Any
@@ -95,7 +95,7 @@ VIDEO = _object(
 
 
 def _list(name: str, **more: Json) -> Json:
-    """A list of objects of a schema."""
+    """Returns the schema of a list of objects of the schema `name`. `more` are further fields."""
     items = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
     return _object({"object": {"type": "string", "enum": ["list"]}, "data": items, **more})
 
@@ -187,7 +187,7 @@ def document() -> Json:
 
 
 def _open(summary: str, responses: Json) -> Json:
-    """An endpoint that needs no key."""
+    """Returns the description of an endpoint that needs no key."""
     return {"get": {"summary": summary, "security": [], "responses": responses}}
 
 

@@ -1,7 +1,7 @@
-"""The page: its files, and the endpoints below /api that it alone uses.
+"""The web page of the studio: its files, and the endpoints below /api that it alone uses.
 
-It is HTML, CSS and modules of JavaScript without a build step, and loads nothing from elsewhere.
-Its policy forbids scripts in the document, and texts that become HTML
+It consists of HTML, CSS and JavaScript modules without a build step, and loads nothing from other
+hosts. Its content security policy forbids inline scripts, and turning text into HTML
 (`require-trusted-types-for`).
 """
 
@@ -54,7 +54,9 @@ HEADERS = {
 
 
 def model(call: Call) -> dict[str, Any]:
-    """Returns what the page needs to know of the loaded model: formats, styles, example prompts."""
+    """Returns what the page needs to know of the loaded model: its name, formats, styles, limits,
+    example prompts and the words of storyboards.
+    """
     loaded, settings = models.current(call.studio.store), call.studio.settings
     families = [name for name in loaded.families if name in FAMILIES]
     formats = [
@@ -90,7 +92,9 @@ def model(call: Call) -> dict[str, Any]:
 
 
 def examples(families: list[str]) -> list[str]:
-    """Returns captions of scenes that no model was trained on, of these families in turn."""
+    """Returns EXAMPLES captions of random scenes of the split `val`, which no model was trained on.
+    The families take turns.
+    """
     families = [name for name in families if "val" in FAMILIES[name].splits]
     drawn = []
     for i in range(EXAMPLES if families else 0):
@@ -126,7 +130,7 @@ def routes(studio: Studio) -> list[Route]:
 
 
 def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """Returns the handler that answers with a file of the page."""
+    """Returns the handler that answers with the file `name` of the page."""
     body = (FOLDER / name).read_bytes()
     kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'

@@ -26,16 +26,16 @@ from sora_jax.studio.http.api import Api
 from sora_jax.studio.logs import log
 from sora_jax.studio.settings import Settings
 
-AGAIN_SECONDS = 2.0  # before a worker that died is started again
-END_SECONDS = 20.0  # that a worker has to end
+AGAIN_SECONDS = 2.0  # pause before a worker that died is started again
+END_SECONDS = 20.0  # time that a worker has to end
 CHILD = "from sora_jax.studio.worker.process import child; child()"
 
 
 def serve(settings: Settings) -> None:
-    """Runs an API process until SIGINT or SIGTERM.
+    """Runs an API process until SIGINT or SIGTERM, and with role "all" its worker process.
 
     Raises:
-        UserError: it cannot start.
+        UserError: it, or its worker, cannot start.
     """
     files.check_output("directory", settings.directory)
     logs.prepare()
@@ -70,14 +70,14 @@ def _run_api(settings: Settings) -> None:
 
 
 def _ignored(*_: object) -> None:
-    """Handles a signal by nothing. SIG_IGN would be inherited by the worker."""
+    """A signal handler that does nothing. It is used because the worker would inherit SIG_IGN."""
 
 
 def _check_keys(settings: Settings, studio: Studio) -> str:
-    """Returns who may use the server.
+    """Returns, as text, who may use the server.
 
     Raises:
-        UserError: nobody needs a key, and other machines could reach the server.
+        UserError: no key exists, and other machines could reach the server.
     """
     if accounts.has_keys(studio.store):
         return "with a key"
@@ -91,7 +91,9 @@ def _check_keys(settings: Settings, studio: Studio) -> str:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Returns a socket that listens. Raises UserError if there can be none."""
+    """Returns a socket that listens at host and port of the settings. Raises UserError if it
+    cannot.
+    """
     place = f"{settings.host}:{settings.port}"
     with contextlib.ExitStack() as stack:
         try:
@@ -112,9 +114,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 @contextlib.contextmanager
 def _supervised(settings: Settings, failed: threading.Event) -> Iterator[None]:
-    """Context manager: a worker process runs, and is started again if it dies.
+    """Context manager: keeps a worker process running, and starts it again if it dies.
 
-    If its settings are wrong, `failed` is set and this process gets SIGTERM.
+    If the worker refuses its settings (status 2), `failed` is set and this process gets SIGTERM.
     """
     stop = threading.Event()
     holder: list[subprocess.Popen[Any]] = []

@@ -1,1 +1,1 @@
-"""Files of clips: made, signed, kept and given out."""
+"""Files of clips: they are written, signed, stored and served here."""

@@ -1,8 +1,8 @@
-"""The authority of a server: who signs and marks its files.
+"""The authority of a server, which signs and marks its files (`provenance.authority`).
 
-A real authority is a folder that a setting names. Without one a development authority is made at
-the first start. The database holds it, so all hosts of a server sign and mark alike, and a copy
-stands in the server's folder for `experiments.verify`.
+A real authority is a folder that a setting names. Without the setting a development authority is
+made at the first start. The database holds it, so that all hosts of a server sign and mark alike.
+A copy stands in the server's folder for `experiments.verify`.
 """
 
 import base64
@@ -15,7 +15,7 @@ from sora_jax.provenance.authority import NAMES, Authority, open_authority
 from sora_jax.studio.database.store import Store
 from sora_jax.studio.settings import Settings
 
-NAME = "authority"  # in the database, and of the copy
+NAME = "authority"  # its name in the database, and the folder of the copy
 
 
 def open_for(settings: Settings, store: Store) -> Authority:

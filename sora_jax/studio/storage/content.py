@@ -1,8 +1,9 @@
-"""Files of finished clips, and the signed URLs that give them without a key.
+"""Serves the files of finished clips, and signs URLs with which they can be loaded without a key.
 
-A URL holds the account that it was made for, the time at which it ends and an HMAC-SHA256, under a
-secret of the database, of these, the clip and the variant. It ends when the clip's files are
-deleted, and earlier if the account may not see the clip any more.
+A URL holds the id of the account for which it was made, the time at which it expires, and a
+signature: the HMAC-SHA256, under a secret of the database, of these two, the clip and the variant
+(video, thumbnail ...). It expires when the clip's files are deleted, and stops working earlier if
+the account may not see the clip any more.
 """
 
 import hashlib
@@ -18,14 +19,14 @@ from sora_jax.studio.problems import Problem, conflict, invalid
 from sora_jax.studio.storage.media_store import MediaStore
 from sora_jax.studio.storage.publish import VARIANTS
 
-STALE_SECONDS = 86_400.0  # after which files that belong to no clip are deleted
+STALE_SECONDS = 86_400.0  # age at which files that belong to no clip are deleted
 
 
 class Signer:
     """Signs and checks URLs."""
 
     def __init__(self, store: Store):
-        """store: the database, which holds the secret."""
+        """Takes the secret of signed URLs from the database."""
         self._secret = store.secret("urls")
 
     def url(self, video: str, variant: str, expires: int, viewer: str) -> str:
@@ -34,17 +35,20 @@ class Signer:
         Args:
             video: id of the video.
             variant: a key of VARIANTS.
-            expires: seconds since 1970 at which it ends.
-            viewer: id of the account that it is made for.
+            expires: when the URL expires, in seconds since 1970.
+            viewer: id of the account for which it is made.
         """
         signature = self._signature(video, variant, expires, viewer)
         query = f"variant={variant}&viewer={viewer}&expires={expires}&signature={signature}"
         return f"/v1/videos/{video}/content?{query}"
 
     def check(self, video: str, query: Mapping[str, str], now: float) -> None:
-        """Raises Problem if a URL was not signed here, or has ended by `now`.
+        """Raises Problem if a URL was not signed here, or has expired.
 
-        query holds what `url` wrote.
+        Args:
+            video: id of the video in its path.
+            query: parameters of its query, as `url` wrote them, at least "signature".
+            now: the time in seconds since 1970.
         """
         expires, signature = query.get("expires", ""), query["signature"]
         good = expires.isascii() and expires.isdigit() and len(expires) < 12
@@ -61,7 +65,7 @@ class Signer:
 
 
 def check_variant(variant: str) -> str:
-    """Returns a variant. Raises Problem if there is none of that name."""
+    """Returns `variant`. Raises Problem if it is not a key of VARIANTS."""
     if variant not in VARIANTS:
         raise invalid(
             f"There is no variant {variant[:40]!r}; give {', '.join(VARIANTS)}.", "variant"
@@ -99,11 +103,11 @@ def response(media: MediaStore, job: jobs.Row, clip: jobs.Row | None, variant: s
 
 
 def sweep(store: Store, media: MediaStore) -> None:
-    """Deletes the files of clips whose time has ended, and files that belong to no clip, job or
-    character.
+    """Deletes the files of clips that have expired, and files older than STALE_SECONDS that belong
+    to no clip, unfinished job or character.
 
-    The latter are left by processes that were killed while they wrote, and by uploads of finished
-    jobs.
+    The latter are left by processes that were killed while they wrote, and by uploads to jobs that
+    have ended.
     """
     for clip in jobs.expired(store):
         media.delete(f"clips/{clip.id}")

@@ -1,8 +1,8 @@
 """The media store: files under keys such as clips/video_1/a/video.mp4, in one folder.
 
-The API and the workers of a server see the same folder; `remote_media` keeps files elsewhere. A key
-is checked before it becomes a path, so no key leads out of the folder. A file appears whole or not
-at all (`sora_jax.files`).
+The API and the workers of a server see the same folder; a `remote_media.RemoteStore` keeps the
+files in an object store instead. A key is checked before it becomes a path, so that no key leads
+out of the folder. A file appears whole or not at all (`sora_jax.files`).
 """
 
 import re
@@ -31,7 +31,7 @@ class MediaStore:
         self.folder = files.check_output("media", str(folder)).resolve()
 
     def path(self, key: str) -> Path:
-        """Returns the path of a key, of which the file may not exist.
+        """Returns the path of a key. The file need not exist.
 
         Raises:
             UserError: the key could lead out of the folder.
@@ -42,9 +42,8 @@ class MediaStore:
         return path
 
     def write(self, key: str, source: bytes | BinaryIO) -> Path:
-        """Writes the file of a key, atomically, and returns its path.
-
-        source holds its bytes, or is an open file at its start.
+        """Writes the file of a key, atomically, and returns its path. `source` is its bytes, or an
+        open file that is read to its end.
         """
         path = self.path(key)
         with files.replacing(path) as partial, partial.open("wb") as file:
@@ -55,10 +54,14 @@ class MediaStore:
         return path
 
     def send(self, prefix: str) -> None:
-        """Makes files that were written below the path of a key visible to all processes."""
+        """Makes files that were written at the path of a key, or below it, visible to all hosts.
+        Call it after writing them. In a shared folder there is nothing to do.
+        """
 
     def fetch(self, prefix: str) -> None:
-        """Makes the files below a key, which other processes wrote, present at their paths."""
+        """Makes the files below a key, which other hosts wrote, present at their local paths. In a
+        shared folder there is nothing to do.
+        """
 
     def delete(self, prefix: str) -> None:
         """Deletes a file or a folder of files, if it exists."""
@@ -69,7 +72,7 @@ class MediaStore:
             path.unlink(missing_ok=True)
 
     def old(self, prefix: str, seconds: float) -> Iterator[str]:
-        """Yields the keys two levels below a prefix that nobody changed for a time in seconds."""
+        """Yields the keys two levels below a prefix that were not changed for `seconds`."""
         for path in sorted(self.path(prefix).glob("*/*")):
             try:
                 age = time.time() - path.stat().st_mtime

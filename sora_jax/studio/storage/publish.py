@@ -1,14 +1,15 @@
-"""The one place where a finished clip becomes files.
+"""Writes the files of a finished clip. No other module does.
 
 video.mp4             h264 and aac
-video.png .json       contact sheet; what the oracles read in the clip
+video.png .json       contact sheet; report with the oracles' readings of the clip
 video.latents.npz     latents, from which the clip is extended or changed
 thumbnail.webp        the middle frame
 spritesheet.jpg       up to 25 frames in a full grid
 sound.wav             the audio
 
-What leaves the server (VARIANTS, and the contact sheet) is signed, and bound to the mark that video
-and sound carry. The latents keep the clip as it was before the mark.
+The files that users can load (VARIANTS), and the contact sheet, are signed; their manifests state
+the payload of the invisible mark that video and sound carry. The latents, and the frames beside
+them, are those of the clip before it was marked.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from sora_jax.studio.storage.media_store import MediaStore
 if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
 
-VARIANTS = {  # of a clip's content: file and type
+VARIANTS = {  # variant of a clip's content: file and media type
     "video": ("video.mp4", "video/mp4"),
     "thumbnail": ("thumbnail.webp", "image/webp"),
     "spritesheet": ("spritesheet.jpg", "image/jpeg"),
@@ -48,10 +49,10 @@ def publish(
 
     Args:
         media: the media store.
-        folder: key of a folder that no other attempt uses.
+        folder: key of a new folder in the media store.
         clip: the clip.
-        authority: whose key signs and marks.
-        statement: what the manifests say; its payload is drawn here.
+        authority: the authority whose keys sign and mark.
+        statement: what the manifests say. Its payload is replaced by a random one.
 
     Raises:
         UserError: a file cannot be written or signed.
@@ -85,16 +86,17 @@ def publish(
 
 
 def sprites(frames: np.ndarray) -> np.ndarray:
-    """Returns up to SHEET_FRAMES frames, evenly spaced with the first and the last, in reading
-    order.
+    """Returns a picture of up to SHEET_FRAMES frames in a grid, in reading order: the first, the
+    last, and frames evenly spaced between them.
 
-    Every cell has a frame: n frames fill floor(sqrt(n)) rows, and up to a quarter is left out.
+    Every place of the grid has a frame: n frames fill floor(sqrt(n)) rows, and at most a fifth of
+    them is left out.
 
     Args:
         frames: uint8 [F, H, W, 3].
 
     Returns:
-        uint8 [rows H, columns W, 3].
+        The picture, uint8 [rows H, columns W, 3].
     """
     count = min(len(frames), SHEET_FRAMES)
     rows = math.isqrt(count)

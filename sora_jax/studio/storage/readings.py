@@ -1,5 +1,5 @@
-"""What the oracles read in a clip. The worker reads it when it makes the clip, and stores it beside
-the video (`pipelines.record`).
+"""Loads the readings of the oracles (programs that measure a clip). The worker computes them when
+it makes a clip, and stores them beside the video (`pipelines.record`).
 """
 
 import json
@@ -10,15 +10,16 @@ from sora_jax.studio.storage.media_store import MediaStore
 
 
 def of_clip(media: MediaStore, clip: Row) -> dict[str, Any]:
-    """Returns the readings of a clip: its verdict, fact by fact, and what each oracle read.
+    """Returns the readings of a clip: its verdict (whether it shows what its prompt asks, fact by
+    fact), and what each oracle measured.
 
     Args:
         media: the media store.
         clip: row of the clip.
 
     Returns:
-        {"verdict": `Verdict.to_dict`, "oracles": `Reading.to_dict`, "seconds": duration}. oracles
-        is {} if the file is gone.
+        {"verdict": of `Verdict.to_dict`, "oracles": of `Reading.to_dict`, "seconds": duration}.
+        "oracles" is {} if the file of the readings is missing or damaged.
     """
     path = media.path(f"{clip.folder}/video.json")
     try:

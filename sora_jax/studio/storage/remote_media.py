@@ -1,8 +1,9 @@
 """A media store in an object store or any other file system that `fsspec` opens by a URL.
 
-Files are written into a local folder first and then sent; what another process sent is fetched into
-that folder at its first use. Keys are never written twice with other contents, so a fetched file
-stays valid. A file whose transfer was cut off is fetched again, as it has no row or no final name.
+Files are written into a local folder first and then sent. A file that another process sent is
+fetched into that folder at its first use. A key is never written twice with different contents, so
+a fetched file stays valid. A fetched file gets its final name when it is complete, and a row of the
+database names a sent file only after it was sent; so a transfer that was cut off does no harm.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ from sora_jax.errors import UserError
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.storage.media_store import MediaStore
 
-TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")  # of a file, by systems
+# Names under which file systems of `fsspec` give the time when a file was changed.
+TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def open_media(settings: Settings) -> MediaStore:
@@ -39,8 +41,8 @@ class RemoteStore(MediaStore):
         """Opens the store.
 
         Args:
-            url: such as s3://bucket/studio.
-            folder: the cache.
+            url: URL of the folder of all files, such as s3://bucket/studio.
+            folder: local folder, the cache.
 
         Raises:
             UserError: no file system is installed for the URL, or it cannot be reached.
@@ -89,7 +91,7 @@ class RemoteStore(MediaStore):
         return path
 
     def delete(self, prefix: str) -> None:
-        """Deletes a file or a folder of files, here and there."""
+        """Deletes a file or a folder of files, in the cache and behind the URL."""
         super().delete(prefix)
         remote = self._remote(prefix)
         with contextlib.suppress(FileNotFoundError):
@@ -98,7 +100,7 @@ class RemoteStore(MediaStore):
                 self._system.rm(remote, recursive=True)
 
     def old(self, prefix: str, seconds: float) -> Iterator[str]:
-        """Yields the keys two levels below a prefix of which no file changed for a time."""
+        """Yields the keys two levels below a prefix of which no file was changed for `seconds`."""
         self._system.invalidate_cache()
         newest: dict[str, float] = {}
         for remote, about in self._system.find(self._remote(prefix), detail=True).items():
@@ -120,7 +122,7 @@ class RemoteStore(MediaStore):
 
 @contextlib.contextmanager
 def _told(remote: str) -> Iterator[None]:
-    """Context manager: an error of the file system becomes a UserError."""
+    """Context manager: turns an error of the file system at `remote` into a UserError."""
     try:
         yield
     except Exception as error:  # each file system has its own
@@ -128,7 +130,9 @@ def _told(remote: str) -> Iterator[None]:
 
 
 def _changed(about: dict[str, Any]) -> float:
-    """Returns when a file was changed; now if its system does not say."""
+    """Returns when a file was changed, in seconds since 1970; the present time if its file system
+    does not say. `about` is what the file system states of the file.
+    """
     for name in TIMES:
         value = about.get(name)
         if isinstance(value, datetime):

@@ -1,9 +1,9 @@
 """Backups: one tar file with the database and the media, taken while the server runs.
 
-The database is copied first and then the files, so the copy of a row never names files that are not
-in the backup, except those deleted in between. To restore, unpack the file into a new folder and
-start a server there; a PostgreSQL database is restored from `studio.pgdump` by pg_restore. Media
-that stand behind a URL are not in the file.
+The database is copied before the files, so every file that a copied row names is in the backup,
+unless it was deleted in between. To restore, unpack the file into a new folder and start a server
+there; a PostgreSQL database is restored from `studio.pgdump` by pg_restore. A media store behind a
+URL is not in the backup.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def write(settings: Settings, path: str | os.PathLike) -> int:
     """Writes a backup of a server and returns the number of its files.
 
     Args:
-        settings: of the server.
+        settings: settings of the server.
         path: the tar file, which appears whole or not at all.
 
     Raises:

@@ -1,7 +1,8 @@
 """Soak tests of a server: processes killed under load, many clients, memory over many jobs.
 
-`Cluster` runs two hosts, each with a folder of its own, an API process and a worker process, over
-one PostgreSQL database and one media store. `experiments.studio_soak` is the command.
+`Cluster` runs two "hosts" on this machine. Each has a folder of its own, an API process and a
+worker process; they share one PostgreSQL database and one media store. `experiments.studio_soak` is
+the command.
 """
 
 import collections
@@ -33,12 +34,12 @@ START_SECONDS, JOB_SECONDS = 600.0, 3_600.0
 PROMPT = "a large red ball is dropped and bounces twice"
 HOSTS = ("a", "b")
 KINDS = ("api", "worker", "postgres")
-WARM = 0.2  # share of the jobs before memory counts
+WARM = 0.2  # fraction of the jobs after which memory is first measured
 
 
 class Postgres:
-    """A private PostgreSQL in a folder, on a socket. It refuses root, so a server that runs as root
-    starts it as the user `postgres`.
+    """A private PostgreSQL server in a temporary folder, reached by a Unix socket. It does not run
+    as root, so root starts it as the user `postgres`.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Postgres:
         self._run("pg_ctl", "-D", self.data, "-o", options, "-l", log, "-w", "-t", "120", "start")
 
     def kill(self) -> None:
-        """SIGKILL to all of its processes, and starts it again."""
+        """Sends SIGKILL to all processes of the database, and starts it again."""
         pid = int((Path(self.data) / "postmaster.pid").read_text().split()[0])
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
@@ -102,8 +103,8 @@ class Cluster:
         """Starts all processes, and waits until they are ready.
 
         Args:
-            folder: for the hosts, the media and the logs.
-            flags: of `experiments.serve`, such as --weights and --steps.
+            folder: folder for the hosts, the media and the logs.
+            flags: flags of `experiments.serve`, such as --weights=PATH and --steps=4.
         """
         self.folder, self.flags = folder, flags
         self.postgres = Postgres()
@@ -118,7 +119,7 @@ class Cluster:
         wait_for(self.ready, START_SECONDS)
 
     def start(self, host: str, kind: str) -> None:
-        """Starts the API or the worker of a host."""
+        """Starts the API process or the worker of a host; `kind` is "api" or "worker"."""
         flags = [
             f"--role={kind}", f"--directory={self.folder / host}", f"--media={self.media}",
             f"--database={self.postgres.url}", f"--port={self.ports.get(host, 0)}",
@@ -134,7 +135,7 @@ class Cluster:
             self.ports[host] = int(line.split("/v1")[0].rpartition(":")[2])
 
     def kill(self, kind: str, number: int) -> None:
-        """SIGKILL to a process of a kind, of one host after the other, and starts it again."""
+        """Sends SIGKILL to a process of a kind, of the hosts by turns, and starts it again."""
         if kind == "postgres":
             return self.postgres.kill()
         host = HOSTS[number % len(HOSTS)]
@@ -151,7 +152,9 @@ class Cluster:
         return status == 200 and json.loads(body)["workers"] >= len(HOSTS)
 
     def request(self, method: str, path: str, host: str, body: Any = None) -> tuple[int, bytes]:
-        """Returns status and body of a response; status 0 if there was none."""
+        """Sends a request to a host, with `body` as JSON values. Returns the status and body of the
+        response; status 0 if there was none.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[host], timeout=60)
         headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
         text = None if body is None else json.dumps(body)
@@ -165,12 +168,12 @@ class Cluster:
             connection.close()
 
     def create(self, host: str) -> str | None:
-        """Returns the id of an accepted job; None if none was accepted."""
+        """Asks a host for a clip of PROMPT. Returns the id of the job; None if it was refused."""
         status, body = self.request("POST", "/v1/videos", host, {"prompt": PROMPT})
         return json.loads(body)["id"] if status == 200 else None
 
     def memory(self) -> dict[str, float]:
-        """Returns the resident memory of each process in MiB."""
+        """Returns the resident memory of each process in MiB, by names such as "api a"."""
         found = {}
         for (host, kind), process in self.processes.items():
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
@@ -194,7 +197,7 @@ class Cluster:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Waits until a condition holds. Raises UserError if it takes longer."""
+    """Waits until a condition holds. Raises UserError if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -217,7 +220,16 @@ def is_whole(content: bytes) -> bool:
 
 @dataclasses.dataclass
 class Load:
-    """Accepted jobs, and what was seen of them while processes were killed."""
+    """Requests and downloads that go on while processes are killed.
+
+    Attributes:
+        cluster: the servers.
+        accepted: ids of the accepted jobs.
+        refused: number of requests that were not accepted.
+        downloads: number of clips that were downloaded.
+        broken: ids of jobs of which a part of a file was served as the whole.
+        stop: set it to end `submit` and `download`.
+    """
 
     cluster: Cluster
     accepted: list[str] = dataclasses.field(default_factory=list)
@@ -227,7 +239,7 @@ class Load:
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def submit(self, every: float) -> None:
-        """Sends a request each `every` seconds, to one host after the other, until `stop`."""
+        """Asks for a clip every `every` seconds, the hosts by turns, until `stop` is set."""
         for host in itertools.cycle(HOSTS):
             job = self.cluster.create(host)
             if job is None:
@@ -238,13 +250,13 @@ class Load:
                 return
 
     def download(self) -> None:
-        """Downloads the clips of finished jobs, until `stop`; each response of status 200 has to be
-        a whole file.
+        """Downloads the clips of finished jobs until `stop` is set. Notes a response of status 200
+        that is not a whole file in `broken`.
         """
         for number in itertools.count():
             if self.stop.wait(0.2):
                 return
-            for job in self.accepted[max(0, number % 50 - 10) :][:10]:
+            for job in self.accepted[10 * (number % (1 + len(self.accepted) // 10)) :][:10]:
                 host = HOSTS[number % len(HOSTS)]
                 status, content = self.cluster.request("GET", f"/v1/videos/{job}/content", host)
                 if status == 200:
@@ -257,14 +269,14 @@ class Load:
         return all(self.status(job) in ("completed", "failed") for job in self.accepted)
 
     def status(self, job: str) -> str:
-        """Returns the status of a job."""
+        """Returns the status of a job, such as "completed"; "status N" for an error of HTTP."""
         status, body = self.cluster.request("GET", f"/v1/videos/{job}", HOSTS[0])
         return json.loads(body)["status"] if status == 200 else f"status {status}"
 
 
 @contextlib.contextmanager
 def running(load: Load, every: float) -> Iterator[None]:
-    """Context manager: requests and downloads go on."""
+    """Context manager: requests of `load`, one every `every` seconds, and downloads go on."""
     targets = ((load.submit, (every,)), (load.download, ()))
     threads = [threading.Thread(target=work, args=args, daemon=True) for work, args in targets]
     for thread in threads:
@@ -282,10 +294,13 @@ def kills(cluster: Cluster, kind: str, times: int, every: float, between: float)
 
     Args:
         cluster: the servers.
-        kind: in KINDS.
-        times: how often.
+        kind: the kind of process, one of KINDS.
+        times: number of kills.
         every: seconds between two requests.
         between: seconds between two kills.
+
+    Returns:
+        Counts of kills, jobs, files and downloads by name, such as "lost".
     """
     load = Load(cluster)
     with running(load, every):
@@ -317,12 +332,15 @@ def kills(cluster: Cluster, kind: str, times: int, every: float, between: float)
 
 
 def clients(cluster: Cluster, count: int, seconds: float) -> dict[str, Any]:
-    """Returns how long GET takes for many clients that list, poll and download beside workers.
+    """Measures how long GET takes while many clients list, poll and download, and workers generate.
 
     Args:
         cluster: the servers.
-        count: of clients.
-        seconds: that they run.
+        count: number of clients; each sends a request about every second.
+        seconds: time that they run.
+
+    Returns:
+        {"clients", "seconds", "requests", "errors": number, "milliseconds": {"p50", "p95", "p99"}}.
     """
     made = cluster.create(HOSTS[0]) or ""
     wait_for(lambda: Load(cluster).status(made) == "completed", JOB_SECONDS)
@@ -361,8 +379,11 @@ def clients(cluster: Cluster, count: int, seconds: float) -> dict[str, Any]:
 
 
 def memory(cluster: Cluster, count: int) -> dict[str, Any]:
-    """Returns the resident memory of each process over a number of jobs, in MiB: when a fifth of
-    them was done, and at the end.
+    """Measures the growth of memory over `count` jobs.
+
+    Returns:
+        {"jobs": count, "mib_after_a_fifth", "mib": resident MiB by process, when a fifth of the
+        jobs was done and at the end, "growth": relative growth between the two, by process}.
     """
     before: dict[str, float] = {}
     load = Load(cluster)

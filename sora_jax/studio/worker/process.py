@@ -1,7 +1,7 @@
 """The process of a worker: loads the weights, and works until a signal ends it.
 
-A process that `server` started ends when its parent does, however that ends: it reads the end of
-its stdin.
+A worker that `http.server` started also ends when its parent does, even if that is killed: its
+stdin is a pipe from the parent, of which it then reads the end.
 """
 
 import json
@@ -17,18 +17,19 @@ from sora_jax.studio.logs import log
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.worker import worker
 
-END_SECONDS = 20.0  # that a worker has to end after its parent
+END_SECONDS = 20.0  # time that a worker has to end after its parent
 
 
 def run(settings: Settings, watched: bool = False) -> None:
     """Runs a worker until SIGINT or SIGTERM; its jobs then go back to the queue.
 
     Args:
-        settings: of the server.
-        watched: True ends it at the end of stdin too. Default False.
+        settings: settings of the server.
+        watched: True for a child of an API process: the worker also ends with its stdin, and
+            leaves SIGINT to its parent. Default False.
 
     Raises:
-        UserError: it cannot start.
+        UserError: the weights, the database or the media store cannot be opened.
     """
     logs.prepare()
     if watched:
@@ -45,9 +46,9 @@ def run(settings: Settings, watched: bool = False) -> None:
 
 
 def child() -> None:
-    """Main function of a process that `server` started: settings come through stdin.
+    """The main function of a worker that `http.server` started. It reads the settings from stdin.
 
-    Exits with status 2 and one line after a UserError.
+    After a UserError it prints one line and exits with status 2.
     """
     settings = Settings.from_dict(json.loads(sys.stdin.readline()))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this

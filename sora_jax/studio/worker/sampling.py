@@ -1,6 +1,8 @@
-"""What a worker needs of a job before it samples: its request, its consent, and what is signed.
+"""Prepares a job for sampling: checks its consent, and builds its request and the statement that
+its files will be signed with.
 
-The consent is found anew from the job itself, whatever the API found when it accepted the job.
+The consent is determined again from the job itself. What the API process found when it accepted
+the job is not used.
 """
 
 import dataclasses
@@ -31,7 +33,7 @@ class Refused(Exception):
     """A job that cannot be done.
 
     Attributes:
-        code: for programs.
+        code: name of the reason, for programs, such as "source_deleted".
         message: one line for the user.
     """
 
@@ -45,9 +47,10 @@ class Admitted:
     """The characters of a job whose consent was checked.
 
     Attributes:
-        likenesses: references by the names of the prompt.
-        known: ids of these characters by the fingerprints of their references.
-        consent: an entry of the manifest for each character that the clip shows.
+        likenesses: {handle in the prompt: references of the character}.
+        known: {fingerprint of the references: id of the character}.
+        consent: an entry of the manifest for each character that the clip shows: {"character",
+            "id", "grant", "checked_at"}.
     """
 
     likenesses: Mapping[str, Likeness]
@@ -58,14 +61,14 @@ class Admitted:
 def admit(
     store: Store, media: MediaStore, authority: Authority, job: jobs.Row, size: int
 ) -> Admitted:
-    """Checks the consent of a job now, and records whom it shows.
+    """Checks whether the characters of a job may be shown now, and records which ones it shows.
 
     Args:
         store: the database.
         media: the media store.
-        authority: whose marks tell where uploaded files come from.
-        job: its row.
-        size: side of the stills of the model in pixels.
+        authority: the authority whose marks are searched in uploaded files.
+        job: row of the job.
+        size: side in pixels of the stills that the model reads.
 
     Raises:
         Problem: status 403; a character may not be shown.
@@ -107,7 +110,7 @@ def admit(
 
 
 def scaled(stills: np.ndarray, size: int) -> np.ndarray:
-    """Returns stills, uint8 [4, H, W, 3], with another side in pixels."""
+    """Returns stills, uint8 [4, H, W, 3], resized to [4, size, size, 3]."""
     if stills.shape[1:3] == (size, size):
         return stills
     smaller = (
@@ -119,9 +122,7 @@ def scaled(stills: np.ndarray, size: int) -> np.ndarray:
 def statement(
     job: jobs.Row, media: MediaStore, store: Store, consents: Sequence[Mapping[str, Any]]
 ) -> Statement:
-    """Returns what the manifests of a job's files say.
-
-    consents are those of `Admitted`.
+    """Returns what the manifests of a job's files say. `consents` is `Admitted.consent`.
 
     Raises:
         Refused: the source of the job was deleted.
@@ -143,10 +144,10 @@ def build_request(
 
     Args:
         job: row of the job.
-        pipeline: in the format of the job.
+        pipeline: the pipeline, in the format of the job.
         media: the media store.
         store: the database.
-        characters: likenesses by the names of the prompt. Default: none.
+        characters: {handle in the prompt: likeness of the character}. Default: none.
 
     Raises:
         UserError: a file cannot be read.
@@ -178,7 +179,10 @@ def build_request(
 
 
 def source_path(source: Mapping[str, str], media: MediaStore, store: Store) -> Path:
-    """Returns the path of the video that a job starts from. Raises Refused if it was deleted."""
+    """Returns the path of the video that a job starts from. Raises Refused if it was deleted.
+
+    `source` is {"clip": id} or {"upload": key in the media store}.
+    """
     if "upload" in source:
         return media.path(source["upload"])
     clip = jobs.find_clip(store, source["clip"])

@@ -1,11 +1,12 @@
-"""A worker: one pipeline, which generates the jobs of the table.
+"""A worker: one pipeline, which generates the clips of queued jobs.
 
     claim -> check consent -> build requests -> generate_batch -> publish -> complete
 
-A thread renews the leases of the jobs at work, records their progress, and asks whether their
-characters are still granted. After every step of the sampler the worker looks whether it still owns
-a job: a cancelled or lost one ends there, and one whose character was taken back fails. The
-pipeline uses all devices that the process sees (`CUDA_VISIBLE_DEVICES`).
+A thread renews the leases of the jobs at work, records their progress, and checks whether their
+characters are still granted. After every step of the sampler the worker stops if it owns none of
+its jobs any more (they were cancelled or lost). A job whose character was taken back fails then,
+and the others start again without it. The pipeline uses all devices that the process sees
+(`CUDA_VISIBLE_DEVICES`).
 """
 
 import contextlib
@@ -43,8 +44,8 @@ from sora_jax.studio.storage.publish import publish
 from sora_jax.studio.storage.remote_media import open_media
 from sora_jax.studio.worker.sampling import Admitted, Refused, admit, build_request, statement
 
-AGAIN_SECONDS = 1.0  # after the database did not answer
-SIGN_SECONDS = 4.0  # between two signs of life
+AGAIN_SECONDS = 1.0  # pause after the database did not answer
+SIGN_SECONDS = 4.0  # time between two records that the worker is alive
 
 
 class Stopped(Exception):
@@ -63,7 +64,7 @@ WITHDRAWN = Refused(
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """A job whose request can be met."""
+    """A job whose request is valid and whose characters may be shown."""
 
     job: jobs.Row
     request: Request
@@ -81,14 +82,14 @@ class Worker:
         pipeline: Pipeline,
         authority: Authority,
     ):
-        """Registers the worker.
+        """Registers the worker in the database as ready.
 
         Args:
-            settings: of the server.
+            settings: settings of the server.
             store: the database.
             media: the media store.
-            pipeline: a loaded one.
-            authority: who signs and marks the files.
+            pipeline: a loaded pipeline.
+            authority: the authority that signs and marks the files.
         """
         self.settings, self.store, self.media = settings, store, media
         self.pipeline, self.authority = pipeline, authority
@@ -124,8 +125,8 @@ class Worker:
             models.unregister(self.store, self.id)
 
     def _compile(self) -> None:
-        """Compiles the programs of one clip of the default format, so that the first job need not.
-        If a job waits already, it compiles them itself.
+        """Compiles the programs of one clip of the default format, so that the first job need not
+        wait for them. If a job waits already, this does nothing.
         """
         try:
             if jobs.waiting(self.store):
@@ -136,7 +137,7 @@ class Worker:
             log.info("programs are compiled after %.1f s", time.monotonic() - began)
         except Stopped:
             return
-        except Exception:  # a job fails for the same reason, and tells it
+        except Exception:  # a job will fail for the same reason, and show it to its user
             log.exception("no program could be compiled")
 
     def _go_on(self, *_: int) -> None:
@@ -145,7 +146,9 @@ class Worker:
             raise Stopped
 
     def work(self) -> int:
-        """Claims jobs of equal shape and ends them. Returns their number."""
+        """Claims jobs that can be generated together, and completes or fails each. Returns their
+        number.
+        """
         settings = self.settings
         if not jobs.waiting(self.store):
             return 0
@@ -164,7 +167,7 @@ class Worker:
         return len(claimed)
 
     def _prepared(self, claimed: Sequence[jobs.Row]) -> list[Ready]:
-        """Returns the jobs whose requests can be met, and fails the others."""
+        """Returns the jobs whose requests are valid and permitted, and fails the others."""
         ready = []
         for job in claimed:
             with self._failing(job):
@@ -180,7 +183,9 @@ class Worker:
         return ready
 
     def _groups(self, ready: Sequence[Ready]) -> list[list[Ready]]:
-        """Returns jobs that go through the network together: a gate is of one account."""
+        """Divides jobs into groups that go through the network together. Jobs that show characters
+        are grouped by account, because a pipeline's gate is that of one account.
+        """
         groups: dict[str, list[Ready]] = {}
         for one in ready:
             account = one.job.account_id if one.request.characters else ""
@@ -188,7 +193,9 @@ class Worker:
         return list(groups.values())
 
     def _generate(self, ready: Sequence[Ready]) -> None:
-        """Generates jobs together; one by one if that fails, so that only the culprit fails."""
+        """Generates the clips of jobs together; one by one if that fails, so that only the job that
+        causes the failure fails.
+        """
         if not ready:
             return
         pipeline, requests = self._pipeline(ready[0].job), [one.request for one in ready]
@@ -224,7 +231,9 @@ class Worker:
         return [one for one in ready if one.job.id not in taken]
 
     def _finish(self, one: Ready, clip: Generated) -> None:
-        """Writes the files of a clip, and then completes its job: nobody sees half of them."""
+        """Writes the files of a clip, and then completes its job, so that nobody sees a part of the
+        files.
+        """
         job = one.job
         folder = f"clips/{job.id}/{secrets.token_hex(4)}"
         try:
@@ -236,7 +245,8 @@ class Worker:
             self.media.delete(folder)
             raise
         keep = 86_400 * self.settings.keep_days
-        # If the answer of the database is lost, the row may name the files: `sweep` decides.
+        # If `complete` raises, the row may have been written, so the files are not deleted here;
+        # `content.sweep` deletes them if no row names them.
         if jobs.complete(self.store, self.id, job, columns, keep):
             log.info("%s completed in %s", job.id, clip.timings)
             self.media.delete(f"uploads/{job.id}")
@@ -245,7 +255,9 @@ class Worker:
 
     @contextlib.contextmanager
     def _failing(self, job: jobs.Row) -> Iterator[None]:
-        """Context manager: an error inside fails the job."""
+        """Context manager: an error inside fails the job and is not raised further, except Stopped
+        and errors of the database.
+        """
         try:
             yield
             return
@@ -276,8 +288,9 @@ class Worker:
         return pipeline
 
     def _step(self, done: int, total: int) -> None:
-        """Notes the progress. Raises Stopped or Withdrawn if there is no reason to go
-        on."""
+        """Notes the progress after a step of the sampler. Raises Stopped or Withdrawn if there is
+        no reason to go on.
+        """
         self._progress = min(99, 100 * done // total)
         if self.stop.is_set() or not self._owned:
             raise Stopped
@@ -285,7 +298,7 @@ class Worker:
             raise Withdrawn
 
     def _beat(self) -> None:
-        """Renews leases until the worker ends."""
+        """Renews leases, and notes lost jobs and withdrawn characters, until the worker ends."""
         every, next_sign = min(0.5, self.settings.lease_seconds / 4), 0.0
         while not self._ended.wait(every):
             try:
@@ -303,14 +316,14 @@ class Worker:
 
 
 def _code(error: UserError) -> str:
-    """Returns the code of a failed job, such as "invalid_prompt"."""
+    """Returns the code of a job that fails with an error, such as "invalid_prompt"."""
     if error.code != "invalid":
         return error.code
     return f"invalid_{error.field}" if error.field else "invalid_request"
 
 
 def load(settings: Settings) -> Worker:
-    """Returns a worker with the weights of the settings.
+    """Returns a worker that has loaded the weights that the settings name.
 
     Raises:
         UserError: the weights, the database or the media store cannot be opened.

@@ -1,15 +1,15 @@
 """Acting: the pose of an actor at any time, and the mouth that follows the phonemes.
 
-A viseme is a shape of the mouth, (openness, width), each in [0, 1]. Every state of a phoneme
-(`voice.SOUNDS`) has one of six visemes; between words the mouth is closed. With s_i the start
-of state i, v_i its viseme, and the state before the first and after the last closed, the mouth
-is
+A viseme is a shape of the mouth, (openness, width), each in [0, 1]. A phoneme is spoken as one or
+more states of constant sound (`voice.SOUNDS`), each of which has one of six visemes. Between words
+the mouth is closed. With s_i the start of state i of a word, v_i its viseme, and the closed mouth
+before the first and after the last state, the mouth is
 
     m(t) = v_i                                             away from the boundaries of state i
     m(t) = v_(i-1) + (v_i - v_(i-1)) (t - s_i + BLEND/2) / BLEND        for |t - s_i| < BLEND/2  (1)
 
-where a state shorter than BLEND is blended from middle to middle. All is a pure function of
-the actor, so the mouth is ground truth to any precision, and the same in every style.
+A state shorter than BLEND is blended from its middle and to its middle. The pose is a pure function
+of the actor and the time, so the mouth is known exactly, and it is the same in every style.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ import numpy as np
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character, voice_of
 
-BLEND = 0.04  # seconds
-BLINK = 0.09  # seconds from the middle of a blink to open eyes
-BOB = 0.018  # metres: amplitude of the idle bob of the head
+BLEND = 0.04  # seconds in which the mouth changes from one viseme to the next
+BLINK = 0.09  # seconds from the middle of a blink until the eyes are open
+BOB = 0.018  # metres: amplitude of the idle up and down of the head
 VISEMES = {
     "closed": (0.0, 0.50),
     "small": (0.28, 0.50),
@@ -30,7 +30,7 @@ VISEMES = {
     "round": (0.72, 0.30),
     "wide": (0.42, 1.0),
 }
-# One viseme for each state of the phoneme, or one for all of them.
+# Phonemes by the viseme of all their states. Those of GLIDES have one viseme for each state.
 MOUTHS = {
     "closed": ("M", "B", "P"),
     "small": ("L", "R", "N", "D", "G", "T", "K", "JH", "F", "V", "TH", "S", "HH"),
@@ -43,10 +43,15 @@ GLIDES = {"AW": ("open", "round"), "AY": ("open", "wide"), "OW": ("mid", "round"
 
 
 def visemes(word: str, speaker: int | voice.Voice) -> list[tuple[float, float, str]]:
-    """Returns (start, end, viseme) of every state of a spoken word, in s from its start.
+    """Returns (start, end, viseme) of every state of a spoken word, in seconds from its start.
 
-    A viseme is the name of a shape of the mouth in VISEMES. speaker is a voice or its index in
-    `voice.VOICES`.
+    Args:
+        word: a name in `voice.WORDS`.
+        speaker: a voice, or its index in `voice.VOICES`.
+    Returns:
+        A list in order of time. Each viseme is a name in VISEMES.
+    Raises:
+        ValueError: the word is not in `voice.WORDS`.
     """
     shapes = {name: (shape,) for shape, names in MOUTHS.items() for name in names} | GLIDES
     timed = []
@@ -85,7 +90,7 @@ def shut(actor: Actor, times: np.ndarray) -> np.ndarray:
 
 
 def head_height(character: Character) -> float:
-    """Returns the height of the centre of the head above the ground, in metres."""
+    """Returns the height in metres of the centre of a character's head above the ground."""
     return HEIGHTS[character.height] - HEADS[character.head][1]
 
 
@@ -118,15 +123,17 @@ def pose(actor: Actor, times: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def resting(character: Character) -> tuple[float, float, float, float]:
-    """Returns where the hands of hanging arms are, (x, y) of the left and the right one, in metres
-    from the feet.
+    """Returns the positions of the hands when the arms hang: (x, y) of the left hand, then of the
+    right one, in metres from the middle of the feet.
     """
     hip = HEIGHTS[character.height] - 2.0 * HEADS[character.head][1] - 0.56
     return -0.42, hip, 0.42, hip
 
 
 def _interpolate(knots: Sequence[tuple[float, ...]], times: np.ndarray) -> np.ndarray:
-    """Interpolates knots (time, values), float64 [T, V]; constant outside of them."""
+    """Interpolates knots (time, V values) linearly at times [T]; constant outside of the knots.
+    Returns float64 [T, V].
+    """
     table = np.array(knots, float)
     columns = [np.interp(times, table[:, 0], table[:, i]) for i in range(1, table.shape[1])]
     return np.stack(columns, axis=-1)

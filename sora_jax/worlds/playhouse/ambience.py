@@ -3,13 +3,13 @@
 They are computed in float64 NumPy on the host, one track per scene. Wind and hum are in
 `sound.py`.
 
-A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ
-times the pitch at which it would ring, with
+A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass. The cut-off is
+ROLL_HZ times the pitch of the ball when it is struck. The noise has
 
     rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the distance rolled              (1)
 
-and v smoothed over SOFT seconds. So a ball that lands or is struck starts to roll gradually,
-because its impact has a sound of its own. Rain is high-pass noise and many drops, each a short
+with v smoothed over SOFT seconds. So the sound of a ball that lands or is struck grows gradually,
+because the impact has a sound of its own. Rain is high-pass noise and many drops, each a short
 damped tone. Crickets are two high tones that swell about 14 and 12 times a second.
 """
 
@@ -25,14 +25,12 @@ ROLL_RMS = 0.012  # rms at 1 m/s
 ROLL_HZ = 1.5  # cut-off of the low-pass, as a multiple of the pitch at which the ball rings
 WOBBLE, SOFT = 0.3, 0.02  # depth of the modulation, seconds of smoothing: equation (1)
 DROPS = 70  # of rain per second
-CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))  # tone in Hz, swells per second, amplitude
+# of each cricket: tone in Hz, swells per second, amplitude
+CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))
 
 
 def roll(take: Take, samples: int) -> np.ndarray:
-    """Returns the sound of all rolling balls of a take, float64 [samples] at 16 kHz.
-
-    It is louder for faster balls.
-    """
+    """Returns the sound of a take's rolling balls, equation (1), float64 [samples] at 16 kHz."""
     scene, motion, track = take.scene, take.trajectory, np.zeros(samples)
     t = np.arange(samples) / SAMPLE_RATE
     speeds = np.linalg.norm(motion.velocities(t), axis=-1)
@@ -57,8 +55,9 @@ def roll(take: Take, samples: int) -> np.ndarray:
 
 
 def rain(seed: int, samples: int) -> np.ndarray:
-    """Returns the sound of rain, float64 [samples] at 16 kHz, with an rms of 1. seed selects the
-    drops.
+    """Returns the sound of rain, float64 [samples] at 16 kHz, with an rms of 1.
+
+    `seed` selects the noise and the drops.
     """
     hiss = noise(samples, 15, seed)
     hiss = _unit(hiss - _low_pass(hiss, 1500.0))
@@ -76,8 +75,9 @@ def rain(seed: int, samples: int) -> np.ndarray:
 
 
 def crickets(seed: int, samples: int) -> np.ndarray:
-    """Returns the sound of crickets, float64 [samples] at 16 kHz, with an rms of 1. seed selects
-    their tones.
+    """Returns the sound of crickets, float64 [samples] at 16 kHz, with an rms of 1.
+
+    `seed` selects the phases of the tones and of their swells.
     """
     t, stream, track = np.arange(samples) / SAMPLE_RATE, Stream(17, seed), np.zeros(samples)
     for hertz, swells, amplitude in CRICKETS:

@@ -1,6 +1,6 @@
-"""The balls and shapes of a simulation: their places, velocities and accelerations.
+"""The state of balls and shapes during a simulation: positions, velocities and accelerations.
 
-Equations are those of `simulate.py`.
+Numbers of equations are those of `simulate.py`.
 """
 
 import math
@@ -13,8 +13,16 @@ SLIP = 1e-9  # m/s: a smaller slip counts as rolling
 class Line:
     """A straight piece of boundary that balls can touch: the floor, a wall or an edge of a shape.
 
-    It has a unit normal (nx, ny) and a position `offset` along it, in metres. An edge also has a
-    start and a length; floor and walls are infinite.
+    Attributes:
+        kind: "floor", "wall" or "shape".
+        index: index of the shape whose edge it is; -1 for floor and walls.
+        surface, friction: a name in SURFACES, and its Coulomb coefficient.
+        nx, ny: unit normal, towards the balls.
+        offset: position along the normal, in metres.
+        radius: radius of the shape around its edge, in metres. Default: 0.
+        start: (x, y) of the end from which the tangent (ny, -nx) runs along the edge, in metres.
+            Default: (0, 0), unused for floor and walls.
+        length: length of the edge in metres. Default: infinite, for floor and walls.
     """
 
     __slots__ = (
@@ -54,8 +62,17 @@ class Line:
 class Solid:
     """Mutable state of a shape that balls can touch, at one time of a simulation.
 
-    It has a displacement x, y in metres, a velocity vx, vy in m/s, and an acceleration ax along x
-    in m/s^2.
+    Attributes:
+        x, y: displacement from `Shape.points`, in metres.
+        vx, vy: velocity in m/s.
+        ax: acceleration along x in m/s^2.
+        index: index of the shape in its scene.
+        surface, friction, restitution: a name in SURFACES, and its coefficients.
+        inverse_mass: 1 / mass; 0 for a shape that balls do not push.
+        points, radius: those of the `Shape`.
+        lines: its edges, without the displacement.
+        left, right, bottom, top: bounds of `points`, in metres.
+        knots: knots of its path from the last passed one on; [] without a path.
     """
 
     __slots__ = (
@@ -124,7 +141,7 @@ class Solid:
         self.vx += self.ax * dt
 
     def slide(self, gravity: float) -> None:
-        """Sets the acceleration of a sliding crate by friction on its ground; gravity is in
+        """Sets the acceleration of a crate by friction on its ground, equation (7). gravity is in
         m/s^2.
         """
         grip = self.friction * gravity
@@ -132,8 +149,8 @@ class Solid:
         self.ax = 0.0 if self.vx == 0.0 else braking
 
     def state(self, now: float) -> tuple[float, ...]:
-        """Returns (time, x, y, vx, vy, ax) from the time `now` in s on, a row of
-        `Trajectory.shifts`.
+        """Returns (now, x, y, vx, vy, ax), a row of `Trajectory.shifts`. `now` is the current time
+        in s.
         """
         return (now, self.x, self.y, self.vx, self.vy, self.ax)
 
@@ -141,7 +158,11 @@ class Solid:
 class Body:
     """Mutable state of one ball at one time of a simulation, in metres, seconds and radians.
 
-    `support` is the line that it rests on; None in flight.
+    Attributes:
+        x, y, vx, vy, ax, ay: position, velocity and acceleration of the centre.
+        angle, spin, spin_rate: angle and its first two derivatives, counter-clockwise.
+        radius, mass, material: those of the `Ball`.
+        support: the line on which it rests, slips or rolls; None in flight.
     """
 
     __slots__ = (
@@ -182,15 +203,16 @@ class Body:
         self.support, self.ax, self.ay, self.spin_rate = None, 0.0, -gravity, 0.0
 
     def slip(self) -> float:
-        """Returns the speed in m/s of the ball's surface along its support, 0 for a ball that
-        rolls.
+        """Returns the slip: the speed in m/s at which the ball's surface slides along its support,
+        0 for a ball that rolls.
         """
         line = self.support
         assert line is not None, "a ball in flight has no slip"
         return line.ny * self.vx - line.nx * self.vy + self.radius * self.spin
 
     def settle(self, line: Line, gravity: float) -> None:
-        """Keeps the ball on a line, and sets its acceleration there: it slips or rolls.
+        """Makes a line the support of the ball and sets its acceleration there: it slips, equation
+        (5), or rolls, (6).
 
         gravity is in m/s^2.
         """
@@ -211,8 +233,8 @@ class Body:
         self.ax, self.ay = tx * a_t, ty * a_t
 
     def state(self, now: float) -> tuple[float, ...]:
-        """Returns (time, x, y, vx, vy, ay, ax, angle, spin, rate of spin) from the time `now` in s
-        on: a piece of its motion.
+        """Returns (now, x, y, vx, vy, ay, ax, angle, spin, spin_rate): a row of `Trajectory.arcs`,
+        then one of `Trajectory.turns`. `now` is the current time in s.
         """
         return (
             now,

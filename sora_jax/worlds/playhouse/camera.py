@@ -1,8 +1,8 @@
 """The camera: the part of the world that a frame shows at any time, and the camera moves of films.
 
-A view is (left, top, width) in metres and shows a square. `Scene.view` holds knots of the
-view, which is linear in time between knots and constant outside of them. A scene without knots
-is shown whole: left 0, top extent - below, width extent. For a frame of size x size pixels
+A view is (left, top, width) in metres, a square of the world. `Scene.view` holds knots of the view
+(time, left, top, width). It is linear between knots and constant outside of them. A scene without
+knots is shown whole: left 0, top extent - below, width extent. For a frame of size x size pixels
 
     column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2          (1)
 
@@ -11,13 +11,13 @@ so the pixels q of the view at time 0 map to the pixels p at time t by an exact 
     p + 1/2 = zoom (q + 1/2) + shift,      zoom = width_0 / width,
     shift   = ((left_0 - left), (top - top_0)) size / width                                      (2)
 
-Parallax: an object at `depth` (1 for the balls, less for a wall behind them) moves by the
-fraction `depth` of zoom - 1 and of shift.
+Parallax: an object has a relative speed `depth` (1 for the balls, less for a wall behind them).
+Its zoom - 1 and its shift are `depth` times those of (2).
 
-All views of a film show the whole scene within the middle four fifths of the frame, between
-the bars of the cinematic style. They also show two posts at the scene's sides, from which (2)
-can be recovered. Only + - * / on float64 are used, so views are bitwise the same on any
-machine.
+All views of a film show the whole scene within the middle four fifths of the frame's height,
+between the black bars of the cinematic style. They also show a thin post at either side of the
+scene. An oracle recovers (2) from the two posts. Only + - * / on float64 are used, so views are
+bitwise the same on any machine.
 """
 
 import dataclasses
@@ -29,12 +29,13 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 MOVES = ("static", "pan", "push-in", "follow", "shake")
 BARS = 0.1  # height of each black bar of the cinematic style, in frame heights
-POST_HEIGHT, POST_RADIUS = 0.6, 0.012  # in extents of the scene
-WIDTH = 1.25  # width of a static view in extents: the least that shows the scene between the bars
+# Lengths in extents are multiples of `Scene.extent`, the side of the whole scene.
+POST_HEIGHT, POST_RADIUS = 0.6, 0.012  # extents
+WIDTH = 1.25  # extents: width of a static view, the least that shows the scene between the bars
 SIDEWAYS = 0.11  # extents: largest displacement of a camera that pans or follows
-WIDE = 1.36  # width in extents of a view that moves sideways, so that the posts stay in it
+WIDE = 1.36  # extents: width of a view that moves sideways, so that the posts stay in it
 FOLLOWING = 0.4  # metres that a following camera moves per metre of the ball
-SHAKEN = 1.32  # width in extents of a view that shakes
+SHAKEN = 1.32  # extents: width of a view that shakes
 JOLT = 0.025  # extents: amplitude of a shake, which decays over its swings
 SWINGS, SWING = 6, 0.05  # swings of a shake, and their duration in seconds
 
@@ -52,14 +53,14 @@ def views(scene: Scene, times: np.ndarray) -> np.ndarray:
 
 
 def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
-    """Converts points in metres to pixels, (column, row) with whole numbers at pixel centres.
+    """Converts points in metres to pixels, equation (1).
 
     Args:
         view: (left, top, width) in metres, [..., 3], which broadcasts against the points.
         points: (x, y) in metres, [..., 2].
         size: side of the frame in pixels.
     Returns:
-        (column, row), [..., 2].
+        (column, row), [..., 2]; pixel centres have whole coordinates.
     """
     scale = size / view[..., 2]
     return np.stack(
@@ -88,10 +89,10 @@ def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
-    """Returns how the camera moves the pixels of time 0, (zoom, column shift, row shift), float64
-    [T, 3].
+    """Returns the affine map (2) from the pixels of time 0 to those of each time.
 
-    A pixel q of time 0 is at (q + 1/2) zoom + shift - 1/2 later.
+    It is (zoom, column shift, row shift in pixels), float64 [T, 3]. A pixel q of time 0 is at
+    (q + 1/2) zoom + shift - 1/2 later.
 
     Args:
         scene: the scene.
@@ -106,7 +107,7 @@ def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
 
 
 def posts(scene: Scene) -> tuple[Shape, Shape]:
-    """Returns the two posts of a film, shapes that stand where a room has its walls."""
+    """Returns the left and right post of a film: thin upright shapes at x = 0 and x = extent."""
     e = scene.extent
     radius = POST_RADIUS * e
     left, right = (
@@ -122,13 +123,14 @@ def filmed(
 
     Args:
         scene: the scene.
-        motion: its trajectory. The move "follow" follows the first ball, "shake" shakes at impacts.
+        motion: its trajectory. The move "follow" follows the first ball, "shake" shakes at impacts
+            of at least 1 m/s.
         move: one of MOVES.
         direction: "left" or "right", used by a pan only; None for other moves.
         seconds: duration of the clip.
     Returns:
-        The scene with its view. The posts are its last shapes, so contacts keep the numbers of
-        their shapes.
+        The scene with its view. The posts are its last shapes, so the shape indices of contacts
+        stay valid.
     Raises:
         ValueError: move is not one of MOVES.
     """

@@ -1,10 +1,11 @@
-"""The caption grammar of rooms: captions from facts, and facts from captions.
+"""The caption grammar of the family `room` (scenes of balls): captions from facts, and back.
 
     caption  = [count ":"] clause {joint clause} ["."]
     clause   = article size colour noun launch bounce
     launch   = one of the phrases of `LAUNCH_PHRASES`, with the direction for thrown and rolled
              balls
     bounce   = one of the phrases of `BOUNCE_PHRASES`
+    joint    = one of `JOINTS`
 
 Every caption states colour, size, launch, direction and number of bounces of every ball. The
 count of balls follows from the clauses. A variant number selects the paraphrase, so a caption
@@ -45,8 +46,11 @@ T = TypeVar("T")
 class CaptionError(ValueError):
     """Parsing error: a caption does not follow the grammar.
 
-    Its message says the column, from 1, and what was expected there; `column` and `expected` hold
-    both.
+    Its message says the column, from 1, and what was expected there.
+
+    Attributes:
+        column: the column, from 1.
+        expected: what was expected there, in words.
     """
 
     def __init__(self, column: int, expected: str, found: str) -> None:
@@ -59,7 +63,7 @@ class BallFacts:
     """The facts that a caption states about one ball.
 
     Attributes:
-        colour: a name in COLOURS.
+        colour: a name in `spec.palette()`.
         size: a name in SIZES.
         launch: "dropped", "thrown" or "rolled".
         direction: "left" or "right"; None for a dropped ball.
@@ -78,7 +82,8 @@ class Facts:
     """The facts that a caption of family `room` states about a clip.
 
     Attributes:
-        balls: the facts of each ball. Their order is that of mention and carries no meaning.
+        balls: the facts of each ball, in the order in which a caption mentions them. The order has
+            no meaning.
     """
 
     balls: tuple[BallFacts, ...]
@@ -95,7 +100,7 @@ class Facts:
     def key(self) -> str:
         """Returns the facts as one string, whose hash decides the split of a take.
 
-        It does not depend on the order of mention.
+        It does not depend on the order of the balls.
         """
         return " + ".join(
             sorted(f"{b.colour} {b.size} {b.launch} {b.direction} {b.bounces}" for b in self.balls)
@@ -106,16 +111,17 @@ class Picker:
     """A deterministic choice of the phrases of a paraphrase.
 
     Args:
-        variant: any non-negative integer. Each choice consumes one digit of it, in a mixed radix.
-        held_out: True chooses the last phrase of every table, which only the split `paraphrase`
-            uses. Default: False, one of the others.
+        variant: any non-negative integer. A choice among n options takes its remainder by n, and
+            leaves the quotient for later choices.
+        held_out: True for the last phrase of every table, which only the split `paraphrase` uses.
+            Default: False, one of the others.
     """
 
     def __init__(self, variant: int, held_out: bool = False) -> None:
         self.variant, self.held_out = variant, held_out
 
     def any(self, options: Sequence[T]) -> T:
-        """Returns one of the options, and consumes a digit of the variant."""
+        """Returns one of the options, by the variant, and updates the variant."""
         self.variant, i = divmod(self.variant, len(options))
         return options[i]
 
@@ -179,7 +185,7 @@ class Reader:
         return self.words[self.at] if self.at < len(self.words) else ("end of text", self.end)
 
     def skip(self, options: Collection[str]) -> bool:
-        """Reads the next word if it is one of `options`; returns whether it is."""
+        """Reads the next word if it is one of `options`. Returns True if it is."""
         if self.peek()[0] in options:
             self.at += 1
             return True
@@ -188,10 +194,10 @@ class Reader:
     def take(self, options: Collection[str], expected: str) -> str:
         """Reads and returns the next word, which must be one of `options`.
 
-        expected says in words what was expected, for the error.
+        `expected` says in words what was expected, for the error.
 
         Raises:
-            CaptionError: it is another word.
+            CaptionError: the next word is another one.
         """
         word, column = self.peek()
         if word not in options:
@@ -207,8 +213,8 @@ class Reader:
             expected: says in words what was expected, for the error.
 
         Raises:
-            CaptionError: no phrase starts here. Its column is that of the first word after the
-                longest partial match.
+            CaptionError: no phrase of the table starts here. Its column is that of the first word
+                after the longest partial match.
         """
         rest = [w for w, _ in self.words[self.at :]]
         best: tuple[int, T] | None = None
@@ -230,7 +236,7 @@ class Reader:
     def ball(self, articles: tuple[str, ...] = ("a",)) -> tuple[str, str]:
         """Reads "a SIZE COLOUR ball" and returns (size, colour).
 
-        articles are the words allowed for "a". Default: "a" alone.
+        `articles` are the words allowed for "a". Default: "a" alone.
         """
         self.take(articles, " or ".join(map(repr, articles)))
         size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
@@ -241,7 +247,7 @@ class Reader:
 
     @property
     def ended(self) -> bool:
-        """Returns whether all words are read."""
+        """True if all words are read."""
         return self.at == len(self.words)
 
     def finish(self, expected: str = "the end") -> None:
@@ -262,7 +268,7 @@ def parse(text: str) -> Facts:
     """Returns the facts of a caption of family `room`.
 
     Raises:
-        CaptionError: the text is no caption; with the column and what was expected there.
+        CaptionError: the text is no caption. The message says the column and what was expected.
     """
     reader = Reader(text)
     counted = None

@@ -1,18 +1,18 @@
 """The cast: characters with a face and a voice, the catalogue of them, and actors in a scene.
 
-A character is a tuple of factors, each a name in one of the tables below, and a voice. The
-catalogue is drawn once from a fixed seed. It holds persons and animals, each for training and
-held out. Whether a character is held out depends on a hash of its factors (`Character.key`),
-and any voice of a held-out character lies in a cell of pitch and tract that no training voice
-lies in. Single factors are common to both.
+A character is a tuple of factors of its looks, each a name in one of the tables below, and a voice.
+The catalogue is drawn once from a fixed seed. It holds persons and animals, some of each for
+training and some held out. Whether a character is held out depends on a hash of its factors
+(`Character.key`). Voices lie on a grid of pitches and vocal tract lengths ("tract"), and no
+training voice has the same pitch and tract as a held-out one. Single factors are common to both.
 
-Two characters of a kind differ by at least MIN_DISTANCE in the distance
+Two characters p and q of a kind differ by at least MIN_DISTANCE in the distance
 
     d(p, q) = sum over factors of the visible difference of p and q                              (1)
 
-(`Character.features`), so they can be told apart at 64 x 64 pixels. Another hair style is 1.
-Two voices are distinct for a listener if their pitch differs by at least APART_HZ or their
-tract by at least APART_TRACT (`distinct`).
+(`Character.features`), so they can be told apart at 64 x 64 pixels. Characters that differ in the
+hair style alone have the distance 1. Two voices are distinct for a listener if their pitch differs
+by at least APART_HZ or their tract by at least APART_TRACT (`distinct`).
 
 A name such as "mika" is a handle: every clip draws names afresh, and captions write "@mika".
 Lengths are in metres, colours RGB in [0, 1].
@@ -54,7 +54,7 @@ FURS = {
     "slate": (0.40, 0.46, 0.56),
     "snow": (0.96, 0.96, 0.98),
 }
-EYE_SIZES = {"small": 0.085, "medium": 0.105, "large": 0.125}  # half height
+EYE_SIZES = {"small": 0.085, "medium": 0.105, "large": 0.125}  # half heights
 EYE_DISTANCES = {"close": 0.145, "usual": 0.18, "wide": 0.215}  # from the middle of the face
 IRISES = {
     "brown": (0.34, 0.20, 0.10),
@@ -93,12 +93,12 @@ KINDS = ("person", "animal")  # animals have no voice
 PITCHES = tuple(95.0 + 12.5 * i for i in range(13))  # Hz
 TRACTS = (0.88, 0.92, 0.96, 1.00, 1.04, 1.08, 1.12, 1.16, 1.20)
 RATES, BREATHS, DARKS = (0.92, 0.98, 1.04), (0.04, 0.07, 0.10), (0.16, 0.24, 0.32)
-STRAY = 0.08  # largest distance of a tract from the usual one for its pitch
+STRAY = 0.08  # largest difference of a tract from the usual one for its pitch
 APART_HZ, APART_TRACT = 25.0, 0.06  # least differences of two distinct voices
 
 COUNTS = {"person": {"train": 512, "held_out": 64}, "animal": {"train": 48, "held_out": 8}}
 SEED = 31  # key of the catalogue; another seed is another cast
-# Distance (1) of two of a kind, in thousandths.
+# Smallest distance (1) of two characters of a kind, in thousandths.
 MIN_DISTANCE = {"person": 2_400, "animal": 1_600}
 
 NAMES = (
@@ -131,18 +131,18 @@ class Character:
     Attributes:
         head: shape of the head, a name in HEADS.
         skin: colour of the skin, in SKINS, or of the fur of an animal, in FURS.
-        eye_size: in EYE_SIZES.
-        eye_distance: in EYE_DISTANCES.
+        eye_size: size of the eyes, in EYE_SIZES.
+        eye_distance: distance between the eyes, in EYE_DISTANCES.
         iris: colour of the iris, in IRISES.
-        brow: in BROWS.
-        ears: in EARS; never "none" for an animal.
+        brow: slope of the eyebrows, in BROWS.
+        ears: shape of the ears, in EARS; never "none" for an animal.
         hair: style of hair or a hat, in HAIRS.
         hair_hue: colour of hair or hat, in HAIR_HUES.
-        freckles: whether it has freckles.
+        freckles: True if it has freckles.
         cloth: colour of the clothes, in CLOTHS.
         height: in HEIGHTS.
         voice: its voice; None for an animal, which does not speak.
-        kind: in KINDS. Default: "person".
+        kind: "person" or "animal". Default: "person".
     """
 
     head: str
@@ -161,14 +161,14 @@ class Character:
     kind: str = "person"
 
     def key(self) -> str:
-        """Returns the looks, without the voice, as one string, whose hash decides whether it is
-        held out.
+        """Returns kind and looks, without the voice, as one string. Its hash decides whether the
+        character is held out.
         """
         return " ".join([self.kind, *(f"{name}={getattr(self, name)}" for name in FACTORS)])
 
     @property
     def held_out(self) -> bool:
-        """Whether the character is held out from training, by a hash of its looks: one in nine."""
+        """True if the character is held out from training: one in nine, by a hash of `key()`."""
         return zlib.crc32(self.key().encode()) % 9 == 0
 
     @property
@@ -180,8 +180,8 @@ class Character:
         """Returns the looks, without the voice, as numbers: int64 [36], in thousandths.
 
         They are colours, one-hot styles and sizes, each weighted by how visible it is. The L1
-        distance of two characters is their visible difference, equation (1) of this module, in
-        thousandths.
+        distance between the features of two characters is their visible difference, equation (1)
+        of this module, in thousandths.
         """
         a, b, n = HEADS[self.head]
         hair = 0.0 if self.hair == "bald" else 1.0
@@ -227,23 +227,22 @@ def voice_of(character: Character) -> Voice:
 
 
 def distance(p: Character, q: Character) -> float:
-    """Returns the visible difference of two characters: 1 if they differ in the style of hair
-    alone.
+    """Returns the visible difference of two characters, equation (1): 1 if they differ in the style
+    of hair alone.
     """
     return float(np.abs(p.features() - q.features()).sum()) / 1000.0
 
 
 def distinct(a: Voice, b: Voice) -> bool:
-    """Returns whether a listener can tell two voices apart, by their pitch or vocal tract."""
+    """Returns whether a listener can tell two voices apart, by APART_HZ or APART_TRACT."""
     apart = abs(a.pitch - b.pitch) >= APART_HZ
     return apart or abs(a.tract - b.tract) >= APART_TRACT - 1e-9
 
 
 def held_out_cell(pitch: int, tract: int) -> bool:
-    """Returns whether voices with this pitch and tract are held out from training: one cell in
-    seven.
+    """Returns whether voices with a pitch and a tract are held out from training: 1 pair in 7.
 
-    pitch is an index in PITCHES, tract one in TRACTS.
+    `pitch` is an index in PITCHES, `tract` one in TRACTS.
     """
     return (2 * pitch + 3 * tract) % 7 == 0
 
@@ -292,7 +291,10 @@ def _draw_character(stream: Stream, kind: str) -> Character:
 
 
 def _draw_voice(stream: Stream, held_out: bool, taken: set[Voice]) -> Voice:
-    """Draws a voice that is not taken. Short tracts go with high pitches, within STRAY."""
+    """Draws a voice that is not in `taken`, from the held-out ones if `held_out`.
+
+    Short tracts go with high pitches: the tract differs from the usual one by at most STRAY.
+    """
     while True:
         pitch, tract = stream.integer(len(PITCHES)), stream.integer(len(TRACTS))
         usual = TRACTS[0] + (TRACTS[-1] - TRACTS[0]) * pitch / (len(PITCHES) - 1)
@@ -319,7 +321,8 @@ class Actor:
             Default: (), straight ahead.
         look: knots (time, right, up) of the eyes, each in [-1, 1]. Default: (), straight ahead.
         blinks: times in s at which the eyes are closed. Default: ().
-        bob: period in s and phase in turns of the idle bob; a period of 0 is none. Default: none.
+        bob: period in s and phase in turns of the idle up and down of the head. Default: (0, 0),
+            a head that does not bob.
         path: knots (time, dx, dy) of walking, in metres. Default: (), it stands.
         hands: knots (time, x, y of the left hand, x, y of the right hand), in metres from (x, y);
             left is the left of the frame. Default: (), the arms hang.

@@ -1,9 +1,12 @@
-"""Continuity of storyboards: what their acts say about the state of the world.
+"""Continuity of storyboards (stories written shot by shot): the state that their acts imply.
 
-An act needs a state and changes it: an actor who opens a door finds it closed. A storyboard
-without a contradiction therefore fixes a part of the state at its start (`beginning`), and the
-shots in which a fact is visible. The gap of a storyboard is the largest number of shots
-between one that shows a fact and the next that shows it (`gap`).
+An act (such as to open a door) needs a state and changes it: the door must be closed before. A
+storyboard without a contradiction therefore fixes a part of the state at its start (`beginning`).
+It also decides in which shots each fact is visible (`shown`). The gap of a storyboard is the
+largest number of shots for which a fact is out of sight, before a later shot shows it again
+(`gap`).
+
+Places and actors have indices: of a place in `storyboard.PLACES`, of an actor in the cast.
 """
 
 import dataclasses
@@ -29,11 +32,12 @@ class Beginning:
     """The state at the start of a storyboard, as far as its acts fix it.
 
     Attributes:
-        room: number of the place by number of the actor.
-        lamp, door: 1 is on, or open, by number of the place.
-        holder: number of the actor that holds the ball; None if any may.
-        rooms: for each shot, the number of the place of each actor at its start, -1 where the
-            storyboard does not say.
+        room: {actor: the place in which it is}.
+        lamp: {place: 1 if its lamp is on, else 0}.
+        door: {place: 1 if its door is open, else 0}.
+        holder: the actor that holds the ball; None if the storyboard does not say.
+        rooms: for each shot, the place of each actor at its start; -1 where the storyboard does not
+            say.
     """
 
     room: dict[int, int]
@@ -47,16 +51,16 @@ def beginning(board: Storyboard) -> Beginning:
     """Returns the state of the world at the start of a storyboard, as far as its acts fix it.
 
     Raises:
-        UserError: two acts contradict each other; with the shot and the act.
+        UserError: two acts contradict each other. The message names the shot and the contradiction.
     """
     return _Checker(board).run()
 
 
 class _Checker:
-    """Goes through the acts of a storyboard.
+    """Goes through the acts of a storyboard and keeps the state that they imply.
 
-    `start` holds what is known of the state at the start and `now` the current state, both {kind:
-    {number: value}}.
+    `start` holds the known part of the state at the start of the storyboard, `now` that of the
+    current state. Both are {kind: {index of the place or actor: value}}.
     """
 
     def __init__(self, board: Storyboard) -> None:
@@ -77,7 +81,8 @@ class _Checker:
             rooms.append(tuple(self.now["room"].get(i, -1) for i in range(len(self.board.cast))))
             for act in shot.acts:
                 self._act(act, place, shot.place)
-        # an actor is where it was until it goes, so what is known later holds earlier
+        # An actor stays in its place until it goes, so a place that is known in a later shot is
+        # that of the earlier shots too.
         for i in range(len(self.board.cast)):
             for s, known in enumerate(rooms):
                 if known[i] < 0 and i in self.start["room"]:
@@ -90,7 +95,12 @@ class _Checker:
         return (*named, *((shot.subject,) if shot.subject else ()))
 
     def _need(self, kind: str, index: int, value: int, message: str) -> None:
-        """Requires a value of the state; fixes that at the start if it is not known yet."""
+        """Requires a value of the current state. A value that is not known yet is fixed from the
+        start on.
+
+        Raises:
+            UserError: another value is known.
+        """
         if index not in self.now[kind]:
             self.start[kind][index] = self.now[kind][index] = value
         elif self.now[kind][index] != value:
@@ -120,11 +130,15 @@ class _Checker:
 
 
 def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
-    """Returns the facts that each shot of a storyboard shows, as (kind, number).
+    """Returns for each shot of a storyboard the facts that it shows, a set of (kind, index).
 
-    Every shot shows the lamp of its place, by its light. A wide shot also shows the door, the score
-    and the actors in its place, and other shots the actors of their frame. The hat and the position
-    of an actor are one fact here.
+    The kinds are "lamp" and "door" with the index of a place, "actor" with that of an actor, and
+    ("score", 0). The hat and the position of an actor are one fact here. Every shot shows the lamp
+    of its place, by its light. A close-up also shows its subject. A wide shot and a two-shot show
+    all actors in the place; a wide shot also shows the door and the score.
+
+    Raises:
+        UserError: two acts contradict each other.
     """
     rooms = beginning(board).rooms
     facts = []
@@ -142,8 +156,8 @@ def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
 
 
 def gap(board: Storyboard) -> int:
-    """Returns the longest time, in shots, that a fact of a storyboard is out of sight before it is
-    shown again.
+    """Returns the largest number of shots in a row in which a fact is out of sight, before a later
+    shot shows it again.
     """
     last: dict[tuple[str, int], int] = {}
     largest = 0

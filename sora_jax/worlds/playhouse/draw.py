@@ -2,9 +2,9 @@
 
 A take is a scene with its motion, facts and captions. A family (`families/`) is a kind of
 scene. It draws facts first, then a scene whose physics fulfils them, by rejection sampling. So
-captions are balanced, and the video never contradicts them. The factor tuple (`facts.key`)
-alone decides the split. A prompt of `val` therefore names a combination that `train` never
-contains, although every single factor is common there.
+captions are balanced, and the video never contradicts them. The facts alone, written as one
+string (`facts.key`), decide the split. A prompt of `val` therefore names a combination of facts
+that `train` never contains, although every single fact is common there.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
 SPLITS |= {f"gap_{n}": 11 + n for n in range(1, 7)}
 SPLITS |= {"train_flips": 18, "train_boosts": 19}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
-# Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
-# may have no factor tuple.
+# Sets of facts drawn for one aim (`Family.aim`) before it is given up. In a small split, some aims
+# have no facts, such as an outcome together with one style and camera.
 MAX_REDRAWS = 10_000
 AIMS = 10  # aims given up before drawing fails
 # Scenes drawn for one set of facts before it is given up. Crowded balls may leave hardly any scene.
@@ -44,7 +44,8 @@ TRIES = 20
 
 @dataclasses.dataclass(frozen=True)
 class Take:
-    """One item of the data set: a scene with its motion, its facts and paraphrased captions.
+    """One item of the data set, the ground truth of a clip: a scene with its motion, its facts and
+    its captions.
 
     Attributes:
         split: a name in SPLITS.
@@ -52,14 +53,16 @@ class Take:
         scene: the scene.
         trajectory: its motion.
         facts: the facts that the captions state, of the family's `facts_type`.
-        captions: PARAPHRASES paraphrases of all facts.
+        captions: PARAPHRASES texts, each of which states all facts.
         family: name of the family. Default: "room".
-        intents: paraphrases of the attempted action without its outcome; () for a family without
-            outcomes.
-        margin: lower bound in metres of the distance, before the outcome, between this path and
-            that of a launch with another outcome; None without an outcome.
-        margin_speed: m/s by which those launches differ; None without an outcome.
-        hidden: (ball, start, end) in s of every interval in which all of a ball is behind a panel.
+        intents: INTENTS texts that state the attempted action without its outcome; () for a family
+            without outcomes. Default: ().
+        margin: lower bound in metres of the distance, before the outcome, between the path of the
+            ball and the path of a launch with another outcome. Default: None, no outcome.
+        margin_speed: difference in m/s of the speeds of those two launches. Default: None, no
+            outcome.
+        hidden: (index of a ball, start, end) in s of every interval in which the whole ball is
+            behind a panel (a shape that hides it). Default: ().
     """
 
     split: str
@@ -75,10 +78,8 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """Returns `margin`, the least distance of a path with another outcome, in pixels of a frame
-        of size x size.
-
-        It is infinite for a take without another outcome.
+        """Returns `margin` in pixels of a frame of size x size; infinite for a take without an
+        outcome.
         """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
 
@@ -134,19 +135,21 @@ def draw(
     family: str = "room",
     style: str | None = None,
 ) -> Take:
-    """Returns one take, drawn by its split and index: a pure function of its arguments, bitwise the
-    same on any machine.
+    """Returns the take (scene, motion, facts and captions) of a split with an index.
+
+    It is a pure function of the arguments, bitwise the same on any machine.
 
     Args:
-        split: one of the family's splits. Clips of `length` are longer than `seconds`
-            (`long_format`).
+        split: one of the family's splits.
         index: number of the take, from 0.
-        seconds: duration of the motion. Default: CLIP_SECONDS.
+        seconds: duration of the motion. Default: CLIP_SECONDS. Takes of family film in the split
+            `length` last twice as long, and stories as long as their shots.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
         UserError: the family, split or style does not exist; `seconds` is not positive; or the
             index is not an integer of 0 or more, or is beyond the end of a finite family.
+        RuntimeError: no scene is found for AIMS aims.
     """
     check(split, family, style)
     if not seconds > 0:
@@ -193,9 +196,9 @@ def _intents(kind: Family, facts: Any) -> tuple[str, ...]:
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """Returns the clip format of the takes of a split, made from `format`.
 
-    Clips of `length` have twice the frames of `format`, less one. Clips with shots have
-    `story.SHOTS[split]` of them instead, each as long as the first. Other splits have `format`
-    itself.
+    Clips of the split `length` have 2 F - 1 frames, where `format` has F. If `format` has shots,
+    clips of a split in `story.SHOTS` have SHOTS[split] shots, each as long as the first. All other
+    clips have `format` itself.
     """
     if format.shots and split in SHOTS:
         shots = format.shots[:1] * SHOTS[split]
@@ -209,7 +212,10 @@ def in_style(take: Take, style: str) -> Take:
     """Returns a take of family film, occlude, talk or story in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
-    combination of facts may belong to another split than the take's.
+    facts may belong to another split, but `split` of the take stays.
+
+    Raises:
+        UserError: the family has no such style.
     """
     check("train", take.family, style)
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)

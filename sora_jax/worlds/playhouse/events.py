@@ -1,6 +1,6 @@
-"""The events of a simulation: how each changes the motion of balls and shapes.
+"""The events of a simulation, such as impacts: how each changes the motion of balls and shapes.
 
-Equations (2) to (7) are those of `simulate.py`.
+Numbers of equations are those of `simulate.py`.
 """
 
 import math
@@ -10,25 +10,42 @@ from sora_jax.worlds.playhouse.spec import SURFACES, Scene, material, restitutio
 from sora_jax.worlds.playhouse.touch import TOUCHING
 from sora_jax.worlds.playhouse.trajectory import Contact
 
-# m/s: a slower rebound is a hop of under 0.31 s and 12 cm, which a clip at 8 fps cannot show
+# m/s: a ball that would rebound more slowly comes to rest, because a hop of under 0.31 s and 12 cm
+# cannot be seen in a clip at 8 fps
 REST_SPEED = 1.5
 REST_GRAVITY = 9.8  # m/s^2 at which REST_SPEED holds
 LEVEL = 0.5  # smallest n_y of ground on which a ball can rest
 SAME_TIME = 1e-12  # seconds: rounding error of the clock
 
-# What an event returns: the contact, the balls and the shapes whose motion changes.
+# An event returns the contact or None, the indices of the balls whose motion changes, and the
+# shapes whose motion changes.
 Change = tuple[Contact | None, tuple[int, ...], tuple[Solid, ...]]
 
 
 class NoClosedForm(ValueError):
-    """Simulation error: a ball creeps over a corner and would turn about it. Draw another scene."""
+    """Simulation error: a slow ball would turn about a corner, a motion without a closed form. Draw
+    another scene.
+    """
 
 
 class Play:
-    """A scene during its simulation. Its methods handle the events, and change the motion.
+    """A scene during its simulation. One method handles each kind of event and changes the motion.
 
-    Each returns (contact or None, indices of the balls whose motion changes, shapes whose motion
-    changes).
+    Each of these methods returns a `Change`: (contact or None, indices of the balls whose motion
+    changes, shapes whose motion changes).
+
+    Attributes:
+        scene: the scene at time 0.
+        now: current time in seconds.
+        gravity: m/s^2, downwards.
+        bodies: state of each ball.
+        solids: state of each shape that balls can touch.
+        of_shape: the same, {index of the shape: state}.
+        moving: those of `solids` that slide or follow a path.
+        planes: floor and walls, the floor first.
+        states: for each ball, the pieces of its motion so far (`Body.state`).
+        shifts: {index of a moving shape: pieces of its motion so far} (`Solid.state`).
+        contacts: the contacts so far. The caller of the methods fills the last three.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -55,9 +72,7 @@ class Play:
         self.contacts: list[Contact] = []
 
     def meet(self, i: int, j: int) -> Change:
-        """Handles the collision of balls i and j: they push each other apart. Returns a
-        `Change`.
-        """
+        """Handles the collision of balls i and j, equations (2) and (3). Returns a `Change`."""
         a, b = self.bodies[i], self.bodies[j]
         dx, dy = b.x - a.x, b.y - a.y
         distance = math.sqrt(dx * dx + dy * dy)
@@ -88,7 +103,7 @@ class Play:
     def hit_point(self, i: int, solid: Solid, px: float, py: float) -> Change:
         """Handles ball `i` that hits a corner of a shape. Returns a `Change`.
 
-        solid is the shape, and (px, py) the corner in metres where the shape stands at time 0.
+        solid is the shape, and (px, py) the corner in metres, without the shape's displacement.
         """
         a = self.bodies[i]
         dx, dy = a.x - solid.x - px, a.y - solid.y - py
@@ -99,7 +114,7 @@ class Play:
     def hit(self, i: int, line: Line, nx: float, ny: float) -> Change:
         """Handles ball `i` that hits a line: floor, wall or edge. Returns a `Change`.
 
-        (nx, ny) is the normal of the line on the ball's side.
+        (nx, ny) is the unit normal of the line, towards the ball.
         """
         a, solid = self.bodies[i], self.of_shape.get(line.index)
         x, y = (solid.x, solid.y) if solid else (0.0, 0.0)
@@ -148,9 +163,7 @@ class Play:
         return Contact(self.now, kind, i, index, speed, rebound), (i,), ()
 
     def roll(self, i: int) -> Change:
-        """Handles the end of a slip: ball `i` rolls on, its spin set by its speed. Returns a
-        `Change`.
-        """
+        """Handles the end of a slip: ball `i` rolls from now on. Returns a `Change`."""
         a = self.bodies[i]
         line = a.support
         assert line is not None, "a ball that slips has a support"
@@ -161,7 +174,8 @@ class Play:
     def leave(self, i: int) -> Change:
         """Handles the end of a support: ball `i` flies off it. Returns a `Change`.
 
-        Raises NoClosedForm if the ball is too slow to leave the corner at once.
+        Raises:
+            NoClosedForm: the ball is too slow to leave the corner at once.
         """
         a = self.bodies[i]
         line = a.support
@@ -173,15 +187,15 @@ class Play:
         return None, (i,), ()
 
     def knot(self, solid: Solid) -> Change:
-        """Handles a shape on a path (a paddle) that arrives at a knot of it: its next piece starts.
-        Returns a `Change`.
+        """Handles a shape that arrives at a knot of its path: the next piece starts. Returns a
+        `Change`.
         """
         self._turn(solid)
         return None, (), (solid,)
 
     def _turn(self, solid: Solid) -> None:
-        """Starts the next piece of a paddle's path, from the last knot at or before the current
-        time.
+        """Sets position and velocity of a shape with a path, from the last knot at or before the
+        current time.
         """
         knots = solid.knots
         while len(knots) > 1 and knots[1][0] <= self.now + SAME_TIME:
@@ -228,7 +242,11 @@ class Play:
         )
 
     def _lay_down(self, body: Body) -> None:
-        """Finds the support of a rolled ball at time 0: the floor, or an edge of a fixed shape."""
+        """Finds the support of a rolled ball at time 0: the floor, or an edge of a fixed shape.
+
+        Raises:
+            ValueError: neither is under the ball.
+        """
         for line in [
             *self.planes[:1],
             *(line for s in self.solids if s not in self.moving for line in s.lines),

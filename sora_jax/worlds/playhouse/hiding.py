@@ -1,14 +1,14 @@
 """Occlusion: the exact times at which a ball is hidden behind a panel.
 
-A panel is a shape in front: an upright box that may move along its path. A ball of radius r at
-(x, y) is fully behind it while
+A panel is an upright box that is painted over the balls and may move along a path. A ball of
+radius r with its centre at (x, y) is fully behind it while
 
     x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                           (1)
 
-With the sign of r reversed, no part of the ball is behind the panel while one of these is
-violated. Between events each side is a polynomial of degree two in time, so the ends of the
-intervals are roots. Only + - * / and sqrt are used, so they are bitwise the same on any
-machine.
+With -r in place of r, the four inequalities hold while a part of the ball's bounding box is behind
+the panel. Between events the difference of the two sides of each is a polynomial of degree two in
+time, so the ends of the intervals are roots. Only + - * / and sqrt are used, so they are bitwise
+the same on any machine.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
 
 
 def panels(scene: Scene) -> list[Shape]:
-    """Returns the panels of a scene: the shapes that hide what is behind them and touch nothing."""
+    """Returns the panels of a scene: boxes in front of the balls that no ball touches."""
     return [
         shape
         for shape in scene.shapes
@@ -37,7 +37,8 @@ def hidden(
         scene: the scene.
         motion: its trajectory.
         seconds: end of the search.
-        fully: True for all of the ball. Default. False for at least a part of its bounding box.
+        fully: True, the default, if the whole ball must be hidden; False if a part of its bounding
+            box is enough.
     """
     found = []
     for k, ball in enumerate(scene.balls):

@@ -1,4 +1,4 @@
-"""The places of stories: five rooms, told apart by colours, wallpaper and furniture.
+"""The places of stories (clips with cuts): five rooms with their own colours, wallpaper, furniture.
 
 Every place has a floor at y = 0, walls at x = 0 and x = EXTENT, a door, a lamp that hangs from
 the ceiling, and a score board of SCORE lamps. Positions are in metres, colours RGB in [0, 1].
@@ -10,10 +10,10 @@ import dataclasses
 
 EXTENT = 4.0  # metres between the walls
 SCORE = 4  # lamps of the score board
-DOOR_HEIGHT, DOOR_HALF = 1.95, 0.40
-LAMP_HEIGHT = 2.62  # of the bulb
-BOARD_HEIGHT = 3.02  # of the score board's middle
-BOARD_STEP = 0.36  # between two of its lamps
+DOOR_HEIGHT, DOOR_HALF = 1.95, 0.40  # metres: height and half the width of a door
+LAMP_HEIGHT = 2.62  # metres: height of the bulb
+BOARD_HEIGHT = 3.02  # metres: height of the middle of the score board
+BOARD_STEP = 0.36  # metres between two lamps of the score board
 
 INK, IRON, WOOD = (0.16, 0.16, 0.18), (0.30, 0.31, 0.34), (0.55, 0.47, 0.40)
 CREAM, STONE = (0.93, 0.91, 0.86), (0.55, 0.55, 0.54)
@@ -59,12 +59,13 @@ class Place:
     """A room of a story. Lengths are in metres, colours RGB in [0, 1].
 
     Attributes:
-        wall, floor: colours.
-        paper: wallpaper: (period in x, period in y, strength); a period of 0 is none.
+        wall, floor: their colours.
+        paper: pattern of the wallpaper, (period in x, period in y, strength in [0, 1]). A period of
+            0 means that the pattern does not vary along that axis.
         door: x of the middle of the door.
         leaf: colour of the door.
         lamp: x of the lamp.
-        boxes, discs: furniture, painted in this order.
+        boxes, discs: furniture, painted in this order, the discs last. Default of discs: ().
     """
 
     wall: tuple[float, float, float]

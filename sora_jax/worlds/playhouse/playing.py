@@ -1,12 +1,12 @@
 """Playing: what actors do in each act of a storyboard, and what it changes.
 
-A `Stage` plays acts one after another. An actor walks and moves its hands between knots. A
-held ball is in a hand. A thrown ball flies freely,
+A `Stage` plays acts one after another. Path and hands of an actor are given by knots (time,
+values), linear between them. A held ball is in a hand. A thrown ball flies freely,
 
-    p(t) = p0 + v0 t - g t^2 / 2 in y                                                            (1)
+    x(t) = x0 + u t,      y(t) = y0 + v t - g t^2 / 2                                            (1)
 
-and is caught if it crosses the upright line through the catcher's hands within CATCH of them,
-and before it touches the floor. Otherwise it bounces until it rests (`simulate.py`).
+It is caught if it crosses the upright line through the catcher's hands at most CATCH above or below
+them, before it touches the floor. Otherwise it bounces until it rests (`simulate.py`).
 """
 
 import dataclasses
@@ -39,21 +39,24 @@ from sora_jax.worlds.playhouse.storyboard import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Contact
 
-GRAVITY = 9.8
+GRAVITY = 9.8  # m/s^2
 LEFT, RIGHT = 0.72, 3.28  # range in which actors stand, metres
 NEAR, FAR = 1.40, 1.75  # distances at which two actors of one place start, metres
 CLOSEST = 0.95  # distance below which they do not walk, metres
-STEP, SPEED, HURRY = 0.5, 1.1, 2.6  # metres of a walk; m/s; m/s of an actor that leaves
-TURNED = 0.55  # rad: the head of an actor that looks aside
-# hands, metres aside and up: with a ball, before and at its release, of the catcher
+# metres of a walk; m/s of an actor that walks; m/s of one that goes to another place
+STEP, SPEED, HURRY = 0.5, 1.1, 2.6
+TURNED = 0.55  # rad: angle of the head of an actor that looks aside
+# Positions of a hand, metres aside and up from the feet: with a ball, before its release, at its
+# release, and of the catcher.
 HOLD, BACK, RELEASE, HANDS = (0.46, 0.60), (0.50, 1.20), (0.55, 0.98), (0.46, 0.78)
-# hands that reach for the lamp, the door and a hat
+# positions of a hand that reaches for the lamp, the door and a hat
 REACHES = {LAMP: (0.52, 1.45), DOOR: (0.62, 0.85), HAT: (0.40, 1.55)}
-CATCH = 0.30  # metres
-RADIUS = (0.16, 0.19)  # of the ball
-# durations in seconds: idle, look, a gesture and its part before the effect, a throw
+CATCH = 0.30  # metres: largest height above or below the hands at which a ball is caught
+RADIUS = (0.16, 0.19)  # range of the radius of the ball, metres
+# Durations in seconds: an idle act, a look, a gesture, its part before the effect, the part of a
+# throw before the release.
 PAUSE, GLANCE, GESTURE, EFFECT, WINDUP = 0.4, 0.45, 0.55, 0.28, 0.30
-FLIGHT = (0.48, 0.62)
+FLIGHT = (0.48, 0.62)  # range of the time from release to the catcher, seconds
 AFTER = 0.15  # seconds after a flight
 CHANGE = 0.08  # seconds in which a ball goes half way from one hand to the other
 WORD_GAP = 0.05  # seconds between two words
@@ -62,13 +65,22 @@ WORD_GAP = 0.05  # seconds between two words
 class Player:
     """The movements and the speech of one actor of a story while its acts are staged.
 
-    It holds knots (time in s, values) of its path, hands and head. Times are those of the clip.
+    Times are in seconds of the clip, positions in metres.
+
+    Attributes:
+        x: position of the actor after the acts so far.
+        hang: (x, y) of the right hand when the arms hang, from the feet.
+        path: knots (time, x, y) of the feet; y is 0.
+        hands: {side: knots (time, x, y)} of each hand, from the feet; side -1 is the left of the
+            frame, 1 the right.
+        turn: knots (time, angle in radians) of the head.
+        speech: the words so far, (start, word).
     """
 
     def __init__(self, character: Character, x: float) -> None:
         self.x, self.hang = x, resting(character)[2:]
         self.path = [(0.0, x, 0.0)]
-        # knots (time, x, y) of each hand: -1 is the left of the frame, 1 the right
+
         self.hands = {side: [(0.0, side * self.hang[0], self.hang[1])] for side in (-1, 1)}
         self.turn = [(0.0, 0.0)]
         self.speech: list[tuple[float, str]] = []
@@ -79,20 +91,17 @@ class Player:
         self.x = x
 
     def head(self, time: float, angle: float) -> None:
-        """Turns the head to `angle` in radians within 0.15 s from `time` in seconds of the clip
-        on.
-        """
+        """Turns the head to `angle` in radians, within 0.15 s after `time`, seconds of the clip."""
         self.turn += [(time, self.turn[-1][1]), (time + 0.15, angle)]
 
     def hand(self, time: float, side: int, point: tuple[float, float], lasts: float = 0.2) -> None:
-        """Moves one hand to a point, within `lasts` seconds that end at `time` in seconds of the
-        clip.
+        """Moves one hand to a point, where it arrives at `time`.
 
         Args:
             time: seconds of the clip.
             side: -1 for the hand on the left of the frame, 1 for the other.
             point: (x, y) in metres from the feet, x positive away from the body.
-            lasts: seconds. Default 0.2.
+            lasts: duration of the movement in seconds. Default: 0.2.
         """
         last = self.hands[side][-1]
         self.hands[side] += [
@@ -101,7 +110,7 @@ class Player:
         ]
 
     def position(self, time: float) -> float:
-        """Returns x of the actor in metres at a time in seconds of the clip."""
+        """Returns the actor's x in metres, at a time in seconds of the clip."""
         return interpolate(self.path, time)[0]
 
     def hand_at(self, time: float, side: int) -> tuple[float, float]:
@@ -112,8 +121,8 @@ class Player:
         return self.position(time) + x, y
 
     def both_hands(self) -> tuple[tuple[float, float, float, float, float], ...]:
-        """Returns (time, x, y of the left hand, x, y of the right hand) at each knot, as
-        `Actor.hands` has them.
+        """Returns the knots of both hands together, (time, x and y of the left hand, x and y of the
+        right hand), as in `Actor.hands`.
         """
         times = sorted({knot[0] for knots in self.hands.values() for knot in knots})
         rows = []
@@ -124,8 +133,8 @@ class Player:
 
 
 def interpolate(knots: Sequence[tuple[float, ...]], time: float) -> tuple[float, ...]:
-    """Returns the values at a time of knots (time, values...): linear between them, constant
-    outside.
+    """Returns the values at `time`, interpolated between knots (time, values...): linear between
+    knots, constant outside of them.
     """
     before = knots[0]
     for knot in knots:
@@ -143,10 +152,11 @@ class Flight:
     """The flight of a thrown ball.
 
     Attributes:
-        start: release in seconds of the clip.
-        end: end in seconds of the clip.
+        start: the release, in seconds of the clip.
+        end: the catch, in seconds of the clip; infinite for a ball that is not caught.
         skipped: seconds of the world that time jumps left out before the release.
-        arcs: pieces of the motion [M, 6], as in `Trajectory.arcs`, in seconds from the release.
+        arcs: pieces of the motion, float64 [pieces, 6]: start time in seconds from the release, x,
+            y, v_x, v_y, a_y.
         contacts: impacts, in seconds from the release.
     """
 
@@ -160,7 +170,20 @@ class Flight:
 class Stage:
     """The state of a story while its acts are staged, one after another.
 
-    `now` is in seconds of the clip.
+    Places and actors have indices: of a place in PLACES, of an actor in the cast.
+
+    Attributes:
+        now: time in seconds of the clip at which the next act starts.
+        skipped: seconds of the world that time jumps have skipped so far.
+        board, cast, stream: the storyboard, its characters and the random numbers.
+        state: the current state of the world, {kind of `plot.KINDS`: values}.
+        start: the state at time 0, (kind, values) for each kind.
+        players: the movements of each actor.
+        side: side of the hand that holds the ball: -1 is the left of the frame, 1 the right.
+        radius, material: of the ball; metres, a name in MATERIALS.
+        events: the changes of the state so far.
+        held: (time, actor, side) whenever a hand begins to hold the ball.
+        flights: the throws so far.
     """
 
     def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream) -> None:
@@ -207,16 +230,17 @@ class Stage:
         Args:
             time: seconds of the clip.
             kind: one of `plot.KINDS`.
-            index: number of the place or actor.
-            value: the new number.
-            actor: number of the actor that causes it.
+            index: index of the place or actor; 0 for the world.
+            value: the new value.
+            actor: index of the actor that causes the change.
         """
         self.state[kind][index] = value
         self.events.append(Event(time, kind, index, value, actor))
 
     def play(self, act: Act) -> bool:
-        """Stages an act from `now` on and moves `now` to its end. Returns False if the act is
-        impossible.
+        """Stages an act from `now` on and moves `now` to its end.
+
+        Returns False if the act is impossible, such as a walk into another actor.
         """
         actor = self.board.cast.index(act.who)
         staged = {
@@ -366,7 +390,7 @@ class Stage:
         return True
 
     def _flight(self, ball: Ball, release: float) -> Flight | None:
-        """Simulates a free ball from its release on."""
+        """Simulates a free ball from its release on; None if it has too many events."""
         seconds = sum(shot.seconds + shot.later for shot in self.board.shots) + 1.0
         scene = Scene(0, (ball,), extent=EXTENT, gravity=GRAVITY)
         try:

@@ -1,17 +1,18 @@
-"""Plots: the shots of a story and the state of its world, as values at any time of the clip.
+"""Plots: the shots of a story (a clip with cuts) and the state of its world, at any time.
 
-The state is a set of numbers that change only at events. Each kind of state has one number per
-place, per actor, or one for the world (`KINDS`):
+The state is a set of integers that change only at events. Each kind of state (`KINDS`) has one
+integer per place, one per actor, or one for the world. Places and actors have indices: of a place
+in `storyboard.PLACES`, of an actor in the cast.
 
     lamp, door    of each place: 1 is on, or open
     hat           of each actor: 1 is on its head
-    room          of each actor: number of the place in which it is
-    score         lamps lit on all score boards, up to places.SCORE
-    ball          number of the place in which the ball is
-    holder        number of the actor that holds the ball; -1 is none
+    room          of each actor: the place in which it is
+    score         lamps that are lit on every score board, up to places.SCORE
+    ball          the place in which the ball is
+    holder        the actor that holds the ball; -1 is none
 
-All times are seconds of the clip, in which a time jump is a cut like any other. Positions are
-in the paths of the actors and in the motion of the ball.
+All times are seconds of the clip, in which a time jump is a cut like any other. Positions are not
+part of the state: the actors have paths (`cast.Actor`), the ball a trajectory.
 """
 
 import dataclasses
@@ -30,10 +31,10 @@ class View:
     """What one shot of a story shows.
 
     Attributes:
-        start: seconds of the clip.
-        place: number of the place.
-        frame: a name in storyboard.FRAMES.
-        subject: number of the actor in a close-up, else -1.
+        start: start of the shot, seconds of the clip.
+        place: index of the place.
+        frame: the framing, a name in storyboard.FRAMES.
+        subject: index of the actor in a close-up. Default: -1, another framing.
     """
 
     start: float
@@ -49,9 +50,9 @@ class Event:
     Attributes:
         time: seconds of the clip.
         kind: one of KINDS.
-        index: number of the place or actor; 0 for the world.
+        index: index of the place or actor; 0 for the world.
         value: the new value.
-        actor: number of the actor that caused it. Default: 0.
+        actor: index of the actor that caused the change. Default: 0.
     """
 
     time: float
@@ -68,7 +69,7 @@ class Plot:
     Attributes:
         views: one for each shot, in order.
         initial: the state at time 0, (kind, values) for each of KINDS.
-        events: changes of the state, in order of time.
+        events: changes of the state, in order of time. Default: ().
     """
 
     views: tuple[View, ...]
@@ -89,13 +90,13 @@ class Plot:
         )
 
     def shot(self, times: np.ndarray) -> np.ndarray:
-        """Returns which shot is shown at times [T] in seconds: numbers from 0, int64 [T]."""
+        """Returns the index of the shot that is shown at times [T] in seconds, int64 [T]."""
         starts = [view.start for view in self.views]
         return np.maximum(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0)
 
     def state(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the state at times [T] in seconds, by kind: int64 [T, n] of n places or
-        actors.
+        """Returns the state at times [T] in seconds: {kind: int64 [T, n]}, with n the number of
+        places or actors, or 1.
         """
         state = {
             kind: np.repeat(np.array(values, np.int64)[None], len(times), axis=0)
@@ -106,10 +107,14 @@ class Plot:
         return state
 
     def gradual(self, kind: str, times: np.ndarray, seconds: float) -> np.ndarray:
-        """Returns one kind of state with changes that take `seconds` after each event, float64
-        [T, n].
+        """Returns one kind of state with gradual changes, float64 [T, n] for n places or actors.
 
-        It is linear in between, for n places or actors. times are [T] in seconds.
+        A value changes linearly within `seconds` after its event, such as a door that opens.
+
+        Args:
+            kind: one of KINDS.
+            times: in seconds of the clip, [T].
+            seconds: duration of each change.
         """
         value = np.repeat(np.array(dict(self.initial)[kind], float)[None], len(times), axis=0)
         for event in self.events:
@@ -119,8 +124,8 @@ class Plot:
         return value
 
     def truth(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the state at times [T] in seconds, with the number of the shot (`shot`) and of
-        its place (`place`): int64 [T, n] or [T].
+        """Returns the state at times [T] in seconds, {kind: int64 [T, n]}, with two more entries:
+        the index of the shot, "shot", and that of its place, "place", each int64 [T].
         """
         shot = self.shot(times)
         place = np.array([view.place for view in self.views])[shot]
@@ -128,12 +133,11 @@ class Plot:
 
 
 def initial(actors: int, **known: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Returns the state at the start of a story, (kind, values) for each kind, as `Plot.initial`
-    has it.
+    """Returns a state at the start of a story, (kind, values) for each of KINDS (`Plot.initial`).
 
     Args:
         actors: number of actors.
-        known: values by kind; the others are 0.
+        known: values by kind, one for each place or actor. Kinds that are left out are all 0.
     """
     counts = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
     return tuple((kind, tuple(known.get(kind, (0,) * counts.get(kind, 1)))) for kind in KINDS)

@@ -1,8 +1,8 @@
-"""References of a character: four stills and a sample of its voice.
+"""References of a character: four stills and a sample of its voice, which a model is given.
 
-They alone identify the bearer of a name to a model. The stills show the front, the head turned
-to the left and to the right, and a blink, in a style and light of their own. The voice says
-words that the clip does not contain.
+They alone tell a model who is meant by a name such as "@mika" in a prompt. The stills show the
+front, the head turned to the left and to the right, and a blink, in a style and on a background
+that do not depend on the clip. The voice says words that the clip does not contain.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 VIEWS = ("front", "left", "right", "blink")
 TURN = 0.5  # radians: angle of a three-quarter view
 WIDTH = 1.45  # metres shown by a still
-VOICE_SECONDS = 1.5
+VOICE_SECONDS = 1.5  # duration of the voice sample
 _STILLS = ClipFormat(frames=5, fps=10)  # one frame more than stills, as a clip has 1 + 4k frames
 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """The references of a character: pictures and a voice that show a model who a name is.
+    """The references of a character: pictures and a voice, from which a model knows it.
 
     Attributes:
         stills: float32 [4, H, W, 3] in [0, 1], in the order of VIEWS.
         samples: float32 [S] in [-1, 1], VOICE_SECONDS at 16 kHz; None for an animal.
         words: the words that the voice says; () for an animal.
-        style: the style of the stills.
-        character: whom they show.
+        style: the style of the stills, a name in FILM_STYLES.
+        character: the character that they show.
     """
 
     stills: np.ndarray
@@ -47,20 +47,22 @@ class References:
 
 
 def cast_references(takes: Sequence[Take], slots: int, size: int = 64) -> dict[str, Any]:
-    """Returns the references of the casts of B takes, padded to `slots` characters each.
+    """Returns the references of the characters of B takes, padded to `slots` characters each.
 
-    The voices say no word of the clip. They are a pure function of the take's family, split and
-    index.
+    The voices say no word that is spoken in the clip. The references are a pure function of the
+    characters and of the take's family, split and index.
 
     Args:
-        takes: the takes.
-        slots: R, the number of characters.
-        size: side of the stills in pixels. Default 64.
+        takes: the B takes.
+        slots: R, the number of characters for which the arrays have space. Further ones are left
+            out.
+        size: side of the stills in pixels. Default: 64.
 
     Returns:
-        "names": B lists of names, in the order of the slots; "stills": float32
-        [B, R, 4, size, size, 3] in [0, 1]; "voices": float32 [B, R, S] in [-1, 1]; "present": bool
-        [B, R]; "heard": bool [B, R], whether the character has a voice.
+        A dict of "names": B lists of names without "@", in the order of the slots; "stills":
+        float32 [B, R, 4, size, size, 3] in [0, 1]; "voices": float32 [B, R, S] in [-1, 1] at
+        16 kHz; "present": bool [B, R], True where a slot holds a character; "heard": bool [B, R],
+        True where it has a voice.
     """
     shape = (len(takes), slots)
     stills = np.zeros((*shape, len(VIEWS), size, size, 3), np.float32)
@@ -91,14 +93,13 @@ def references(
     excluded: Collection[str] = (),
     size: int = 64,
 ) -> References:
-    """Returns the references of a character: pictures and a voice from which a model can learn how
-    the character looks and sounds.
+    """Renders the references of a character: four stills and a sample of its voice.
 
     They are a pure function of the arguments.
 
     Args:
         character: the character.
-        seed: draws light, background and words.
+        seed: seed of the style, the background and the words.
         style: a name in FILM_STYLES. Default: None, drawn from the styles other than cinematic,
             whose bars hide hats.
         excluded: words that the voice does not say, such as those spoken in the clip to be made.
@@ -131,7 +132,9 @@ def references(
 def _voice_sample(
     stream: Stream, speaker: voice.Voice, excluded: Collection[str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns words and samples of a voice that says as many words as fit."""
+    """Returns as many words as fit into VOICE_SECONDS, and the samples [S] of a voice that says
+    them.
+    """
     track = np.zeros(round(VOICE_SECONDS * SAMPLE_RATE), np.float32)
     start, words = round(0.05 * SAMPLE_RATE), []
     vocabulary = [word for word in voice.WORDS if word not in excluded]

@@ -1,36 +1,40 @@
 """Exact, event-driven simulation of balls among shapes.
 
-Motion is in closed form between events, so there is no time step and no discretisation error.
-Between events everything moves with constant acceleration,
+Motion is in closed form between events (impacts, and other changes of the acceleration), so there
+is no time step and no discretisation error. Between events everything moves with constant
+acceleration,
 
     p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2,      a = (0, -g) in flight                       (1)
 
-and the next event is the earliest contact (`touch.py`) or silent event. The balls and
-shapes are in `bodies.py`, their events in `events.py`. A contact with normal n, approach speed u
-and tangent t = (n_y, -n_x) gives the rebound and the impulses
+and the next event is the earliest contact (`touch.py`) or silent event. The state of balls and
+shapes is in `bodies.py`, their events in `events.py`. A contact with normal n, tangent
+t = (n_y, -n_x), approach speed u along n and friction coefficient mu gives the speed of the
+rebound v_n' and the impulses J along n and J_t along t,
 
     v_n' = e u,     e = restitution of the pair;     two balls: e = sqrt(e_a e_b)                (2)
     J = (1 + e) u / (1 / m_a + 1 / m_b),  along n; 1 / m = 0 of a fixed or driven shape          (3)
     J_t = -m u_t / 3, at most mu J in size,     u_t = v_t + r omega                              (4)
 
-Equation (4) is Coulomb friction on a disc of inertia m r^2 / 2. It ends the slip u_t of the
-surfaces, or only reduces it where mu J is the limit. Two balls, or a ball and a crate, touch
+Equation (4) is Coulomb friction on a disc of inertia m r^2 / 2 and spin omega. It ends the slip u_t
+of the surfaces, or only reduces it where mu J is the limit. Two balls, or a ball and a crate, touch
 without friction. A crate moves along x only, so its 1 / m is multiplied by n_x^2 in (3).
 
 A ball comes to rest if ground that is fixed and level enough gives it a rebound slower than
-REST_SPEED (at 9.8 m/s^2; the threshold is proportional to g). The ball then stays on this support.
-Along t, with g_t and g_n the components of gravity,
+REST_SPEED (at 9.8 m/s^2; the threshold is proportional to g). The ball then stays on this ground,
+its support. With g_t and g_n the components of gravity, it has an acceleration a_t along t and an
+angular acceleration alpha:
 
     slipping   a_t = g_t - sign(u_t) mu g_n,   r alpha = -2 sign(u_t) mu g_n,   until u_t = 0    (5)
     rolling    a_t = 2 g_t / 3,                  r alpha = -a_t,     if |g_t| / 3 <= mu g_n      (6)
 
-and without friction a_t = g_t, alpha = 0. A sliding crate has a = -sign(v) mu g, until it stops
-(7).
+and without friction a_t = g_t, alpha = 0. A crate slides with
 
-Silent events make no contact. They are the end of a slip (5) or slide (7), a knot of a paddle's
-path, and the arrival of a ball at the end of its support. That ball flies off if the corner falls
-away faster than the ball, v_t^2 >= g_n reach. A slower ball would turn about the corner, which has
-no closed form: `NoClosedForm`.
+    a = -sign(v) mu g,   until v = 0                                                             (7)
+
+Silent events make no contact. They are the end of a slip (5) or of a slide (7), a knot of the path
+of a moving shape, and the arrival of a ball at the end of its support. That ball flies off if the
+corner falls away faster than the ball, v_t^2 >= g_n reach. A slower ball would turn about the
+corner, which has no closed form: `NoClosedForm`.
 
 All numbers are Python floats, combined by + - * / and sqrt in a fixed order. Results are bitwise
 the same on any machine.
@@ -80,11 +84,12 @@ def simulate(
     Args:
         scene: the scene at time 0.
         seconds: duration.
-        accept: called with every contact; False ends the simulation. Default: accepts all.
+        accept: called with every contact; if it returns False, the simulation ends. Default:
+            accepts all.
     Returns:
         The trajectory, or None if `accept` returned False.
     Raises:
-        TooManyEvents: the clip has more than 64 events.
+        TooManyEvents: the clip has more than MAX_EVENTS events.
         NoClosedForm: a ball turns about a corner.
         ValueError: a rolled ball has no support at time 0.
     """
@@ -175,8 +180,8 @@ def _next_of(
     act: _Handler | None,
     args: tuple[Any, ...],
 ) -> _Event:
-    """Returns the earlier of the event given and the ball's contact with edges and corners of a
-    shape.
+    """Returns the earlier of two events: the one given (best, act, args), and the next contact of
+    ball `i` with an edge or a corner of a shape.
     """
     x, y, v, acceleration = (
         a.x - solid.x,
@@ -206,8 +211,8 @@ def _next_of(
 def _next_on_support(
     play: Play, i: int, a: Body, best: float, act: _Handler | None, args: tuple[Any, ...]
 ) -> _Event:
-    """Returns the earliest of the event given, the end of the ball's slip and the end of its
-    support.
+    """Returns the earliest of three events: the one given (best, act, args), the end of the slip of
+    ball `i`, and its arrival at the end of its support.
     """
     line = a.support
     assert line is not None, "a ball on a support"

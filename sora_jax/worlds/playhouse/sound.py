@@ -1,31 +1,32 @@
 """The sound synthesiser: impacts, ambience, rolling balls and speech of a scene, mono at 16 kHz.
 
-Every impact rings the modes of the balls and shapes that touch. A struck ball of radius r
-sounds, from the exact instant t0 of the contact,
+Every impact excites the modes of vibration of the balls and shapes that touch. From the exact
+instant t0 of the contact on, a struck ball of radius r has the sound
 
     s(t) = g sum_m a_m exp(-(t - t0) / tau_m) sin(2 pi f_m (t - t0)) + click,                    (1)
     f_m = base_hz (0.3 / r) ratio_m
     g    = LOUDNESS (u / 5)^1.2                                                                  (2)
 
-with u the normal approach speed in m/s and `click` 4 ms of noise. A struck shape sounds
-likewise, with f_m = base_hz ratio_m whatever its size. Floors, walls and surfaces without
-ratios are silent. A damped mode is a geometric sequence: with z_m = exp(-1/(tau_m R) + 2 pi i
-f_m / R) at sample rate R, sample n = 64 a + b of mode m is
+with u the normal approach speed in m/s, `click` 4 ms of noise, and base_hz, ratio_m, a_m (gains,
+divided by their sum) and tau_m (decays) those of the `Material`. A struck shape sounds likewise,
+with f_m = base_hz ratio_m whatever its size. Floors, walls and surfaces without ratios are silent.
+A damped mode is a geometric sequence: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R) at sample rate
+R, sample n = 64 a + b of mode m is
 
     Im(z_m^(64 a) z_m^b)                                                                         (3)
 
-So one impact is a small complex matrix product of two tables over modes, instead of an exp and
-a sin per sample. It fades out over its last fifth, because an abrupt end would sound like an
-onset.
+So the sound of an impact is a small complex matrix product of two tables over modes, instead of an
+exp and a sin per sample. It lasts 0.6 s and fades out over its last fifth, because an abrupt end
+would sound like an onset.
 
-In a story, doors, switches of lamps and the lamps of score boards sound too (`PLOT_SOUNDS`).
-One stream of sound runs under all shots.
+In a story (a clip with cuts), doors, switches of lamps and the lamps of score boards sound too
+(`PLOT_SOUNDS`). The sound continues across cuts.
 
-Wind and hum are synthesised on the device. All other sound is one precomputed track
-(`beside`): rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All
-levels are fixed, so a louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS,
-words have an rms of SPEECH_RMS, and `impact_levels` measures how far each impact stands above
-the rest.
+Impacts, wind and hum are synthesised on the device. All other sound is one track that the host
+computes (`beside`): rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All
+levels are fixed, so a louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS, the
+louder half of a word's samples an rms of SPEECH_RMS. `impact_levels` measures the level of each
+impact relative to all other sound.
 """
 
 import functools
@@ -58,8 +59,9 @@ MAX_MODES = max(len(m.ratios) for m in (*MATERIALS.values(), *SURFACES.values())
 LOUDNESS = 0.35  # gain of an impact at 5 m/s: equation (2)
 FAINTEST = 0.3  # m/s: slower impacts are silent
 AMBIENCE_RMS = 0.008
-SPEECH_RMS = 0.04
-# the sound of an event of a story, by the kind of state that it changes: what is struck, and m/s
+SPEECH_RMS = 0.04  # over the louder half of a word's samples
+# {kind of state that an event of a story changes: (material that sounds as if struck, speed in
+# m/s)}
 PLOT_SOUNDS = {"door": ("board", 2.5), "lamp": ("iron", 0.9), "score": ("glass", 1.2)}
 LISTEN = 0.03  # seconds after an impact over which its level is measured
 
@@ -82,7 +84,11 @@ def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndar
     """Returns the arrays from which `synthesise` makes the audio of B takes, by name, with a
     leading axis B.
 
-    One impact takes up one voice. Unused voices have gain 0. format is the clip format.
+    Each impact sound takes one of MAX_VOICES slots (voices). Unused slots have gain 0.
+
+    Args:
+        takes: the B takes.
+        format: the clip format, which gives the number of samples.
     """
     b = len(takes)
     inputs = {
@@ -122,8 +128,8 @@ def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndar
 
 
 def beside(take: Take, samples: int) -> np.ndarray:
-    """Returns all sound of a take except impacts, wind and hum, float64 [samples] at 16 kHz: rain,
-    crickets, rolling, words.
+    """Returns the sound of a take except impacts, wind and hum, float64 [samples] at 16 kHz: rain,
+    crickets, rolling balls and words.
     """
     scene, track = take.scene, np.zeros(samples)
     if scene.ambience == SILENCE:
@@ -142,7 +148,7 @@ def beside(take: Take, samples: int) -> np.ndarray:
 
 
 def _speech(scene: Scene) -> list[tuple[float, str, int | voice.Voice]]:
-    """Returns (start in s, word, voice) of every word: the narration's, then the actors'."""
+    """Returns (start in s, word, voice) of every word: of the narration, then of each actor."""
     narration = scene.narration
     words: list[tuple[float, str, int | voice.Voice]] = []
     if narration:
@@ -155,8 +161,8 @@ def _speech(scene: Scene) -> list[tuple[float, str, int | voice.Voice]]:
 def impact_levels(take: Take, format: ClipFormat) -> list[tuple[float, float]]:
     """Returns (time in s, level in dB) of every audible impact of a take.
 
-    The level is the rms of all impact sounds over that of all other sound, in the LISTEN seconds
-    after the impact. format is the clip format.
+    The level is the ratio of the mean power of all impact sounds to that of all other sound, in the
+    LISTEN seconds after the impact. `format` is the clip format.
     """
     inputs = sound_inputs([take], format)
     quiet = inputs | {name: np.zeros_like(inputs[name]) for name in ("coarse", "click")}
@@ -170,8 +176,10 @@ def impact_levels(take: Take, format: ClipFormat) -> list[tuple[float, float]]:
 
 
 def _impacts(take: Take) -> list[tuple[float, Material, float, float]]:
-    """Returns (time in s, material, speed in m/s, radius in m that sets its pitch) of each impact
-    sound.
+    """Returns (time in s, material, speed in m/s, radius in m) of each impact sound.
+
+    The radius sets the pitch. It is that of a ball, and REFERENCE_RADIUS for a shape, whose pitch
+    does not depend on its size.
     """
     scene, impacts = take.scene, []
     for c in take.trajectory.contacts:

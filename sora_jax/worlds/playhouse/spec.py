@@ -1,7 +1,7 @@
 """The vocabulary of Playhouse scenes and `Scene`, the frozen description of one scene.
 
 A scene is drawn once (`draw.py`). Its motion, its frames and its sound are computed from it.
-It holds plain numbers and no random state, and it is written as JSON.
+It holds plain numbers and no random state, so it can be written as JSON.
 
 The world is seen from the side, in metres: x points right, y points up. The view is square. It
 shows x from 0 to extent, and `below` metres under y = 0, where most scenes have their floor:
@@ -9,9 +9,9 @@ shows x from 0 to extent, and `below` metres under y = 0, where most scenes have
     column = x / extent * size - 1/2                                                             (1)
     row    = (extent - below - y) / extent * size - 1/2                                          (2)
 
-in pixel centres, for a frame of size x size pixels. A `Ball` moves freely. Everything else is
-a `Shape`: the points within `radius` of a convex polygon with 1 corner (a rim seen end-on), 2
-corners (a board) or 3 to 6 corners (a platform, a crate).
+for a frame of size x size pixels, whose centres have whole coordinates. A `Ball` moves freely.
+Everything else is a `Shape`: the points within `radius` of a convex polygon with 1 corner (a rim
+seen end-on), 2 corners (a board) or 3 to 6 corners (a platform, a crate).
 """
 
 import dataclasses
@@ -40,18 +40,18 @@ MORE_COLOURS: dict[str, tuple[float, float, float]] = {}  # of families that a u
 
 
 def palette() -> dict[str, tuple[float, float, float]]:
-    """Returns the colours that a ball may have: COLOURS, and those that `add_colour` added."""
+    """Returns {name: RGB} of the colours of balls: COLOURS, and those of `add_colour`."""
     return COLOURS | MORE_COLOURS
 
 
 def add_colour(name: str, rgb: tuple[float, float, float]) -> None:
-    """Adds a colour to the palette, for a family of one's own.
+    """Adds a colour to `palette()`, for a family of scenes that a user registers.
 
-    Renderers, captions and the oracles of balls then know it. COLOURS stay those of the world.
+    Renderers, captions and the oracles of balls then know it. COLOURS does not change.
 
     Args:
         name: one lower-case word.
-        rgb: in [0, 1].
+        rgb: red, green and blue in [0, 1].
 
     Raises:
         ValueError: the name is taken by another colour.
@@ -105,13 +105,13 @@ class Material:
     """The physical, acoustic and optical properties of a ball or of a surface.
 
     Attributes:
-        restitution: of a ball, the coefficient of restitution against a plain wall; of a surface, a
-            factor on the ball's (see `restitution()`).
+        restitution: of a ball, the coefficient of restitution against a plain wall; of a surface,
+            the factor by which it multiplies that of the ball.
         density: kg/m^2. A ball of radius r has mass density r^2. Unused for surfaces.
         base_hz: frequency in Hz of the sound when struck. A ball of radius r rings at base_hz * 0.3
             / r * ratios, a surface at base_hz * ratios whatever its size.
-        ratios: frequency of each mode over the base frequency. A surface with () is silent.
-        decays: seconds in which each mode falls by 1/e.
+        ratios: frequency of each mode of vibration over base_hz. A surface with () is silent.
+        decays: seconds in which the amplitude of each mode falls to 1/e.
         gains: relative amplitude of each mode.
         shine: specular weight of a ball, in the styles that light it. Unused for surfaces.
         friction: Coulomb coefficient of a surface. Default: 0.
@@ -180,14 +180,15 @@ SURFACES = {
 
 
 def material(name: str) -> Material:
-    """Returns the `Material` of a ball or a surface by its name in MATERIALS or SURFACES."""
+    """Returns the `Material` with a name in MATERIALS, SURFACES or IDEAL."""
     return MATERIALS.get(name) or SURFACES.get(name) or IDEAL[name]
 
 
 def restitution(ball: str, surface: str) -> float:
     """Returns the coefficient of restitution e of a ball of one material on a surface of another.
 
-    Two balls have the geometric mean of their materials' coefficients instead (`simulate.py`).
+    `ball` is a name in MATERIALS or "ideal", `surface` one in SURFACES. Two balls have the
+    geometric mean of their materials' coefficients instead.
     """
     return material(ball).restitution * SURFACES[surface].restitution
 
@@ -197,9 +198,9 @@ class Ball:
     """One ball at time 0: its labels and its state.
 
     Attributes:
-        colour: a name in COLOURS.
+        colour: a name in `palette()`.
         size: a name in SIZES.
-        material: a name in MATERIALS.
+        material: a name in MATERIALS, or "ideal".
         launch: "dropped", "thrown" or "rolled".
         direction: "left" or "right"; None for a dropped ball.
         radius: in metres.
@@ -234,9 +235,9 @@ class Shape:
         radius: metres around the polygon. Default: 0.
         material: a name in SURFACES. Default: None, a shape that is visible but touches nothing
             (the cords of a net, an occluding panel).
-        front: True paints it over the balls. Default: False, behind them.
-        path: knots (time in s, dx, dy in metres) of a moving paddle. The displacement (dx, dy) is
-            linear between knots and constant outside of them. Default: (), no path.
+        front: True if it is painted over the balls. Default: False, behind them.
+        path: knots (time in s, dx, dy in metres) of a moving shape (a "paddle"). Its displacement
+            (dx, dy) is linear between knots, constant outside of them. Default: (), no path.
         mass: > 0 makes the shape a crate, an upright box that slides along x on its ground; in the
             unit of `Ball.mass`. Default: 0.
         velocity: initial speed of a crate along x, m/s. Default: 0.
@@ -275,7 +276,7 @@ class Scene:
     """The full description of everything visible and audible in a clip, at time 0.
 
     Attributes:
-        seed: drives only details without meaning, such as the noise of the ambience.
+        seed: seed of details that no fact states, such as the noise of the ambience.
         balls: the balls, painted in this order.
         style: a name in STYLES or FILM_STYLES. Default: "flat".
         ambience: a name in SOUNDSCAPES, or SILENCE. Default: "wind".
@@ -287,12 +288,12 @@ class Scene:
             (neither). Default: "room".
         ground: a name in SURFACES for floor and walls. Default: "plain".
         shapes: the shapes, painted in this order. Default: ().
-        rolling: True makes rolling balls audible. Default: False.
-        narration: the spoken words. Default: None.
+        rolling: True if rolling balls are audible. Default: False.
+        narration: the words of an off-screen voice. Default: None.
         view: knots (time, left, top, width) of the camera in s and metres (`camera.py`). Default:
             (), which shows the whole scene.
         cast: the actors, painted in this order, behind the balls. Default: ().
-        plot: the shots and the state of a story. Default: None, one shot.
+        plot: the shots of a story (a clip with cuts) and its state. Default: None, one shot.
     """
 
     seed: int
@@ -313,9 +314,7 @@ class Scene:
     plot: Plot | None = None
 
     def to_json(self) -> str:
-        """Returns the scene as JSON. Fields that later versions added are left out at their
-        defaults.
-        """
+        """Returns the scene as JSON, without the fields of _LATER that have their defaults."""
         return json.dumps(_fields(self))
 
     @classmethod
@@ -373,8 +372,7 @@ def pixels_per_metre(extent: float, size: int) -> float:
 def to_pixels(
     position: np.ndarray, extent: float, size: int, below: float = BELOW_FLOOR
 ) -> np.ndarray:
-    """Converts points in metres to pixels of a frame without a camera, whole numbers at pixel
-    centres.
+    """Converts points in metres to pixels of a frame without a camera, equations (1) and (2).
 
     Args:
         position: (x, y) in metres, [..., 2].
@@ -382,7 +380,7 @@ def to_pixels(
         size: side of the frame in pixels.
         below: metres shown under y = 0. Default: BELOW_FLOOR.
     Returns:
-        (column, row) in pixels, [..., 2].
+        (column, row) in pixels, [..., 2]; pixel centres have whole coordinates.
     """
     x, y = position[..., 0], position[..., 1]
     scale = pixels_per_metre(extent, size)

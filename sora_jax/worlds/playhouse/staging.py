@@ -1,10 +1,11 @@
-"""Staging: a storyboard and a cast to a scene with its exact motion.
+"""Staging: makes a scene with its exact motion from a storyboard and a cast.
 
-The acts of a shot follow one another from LEAD seconds after its cut (`playing.py`). One world
-runs under all shots. Motion goes on under cuts. After a time jump of s seconds the ball is
-where it is s seconds later. The trajectory of the ball is in seconds of the clip and has a
-piece of its own for each shot, so a jump is a step between two pieces. Contacts are those that
-a shot shows.
+A storyboard is a story written shot by shot. The acts of a shot follow one another, from LEAD
+seconds after the cut on (`playing.py`). All shots show one world, whose motion goes on across cuts.
+A shot may begin s seconds later than the last one ended (a time jump); the ball is then where it
+would be s seconds later. The trajectory of the ball is in seconds of the clip. A new piece starts
+at each cut, so a time jump is a step between two pieces. It has only the contacts that a shot
+shows.
 
 Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any machine.
 """
@@ -25,13 +26,14 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
 
 LEAD, TAIL = 0.15, 0.05  # seconds of a shot before its first act and after its last
-# Views: width in metres by frame, and height of the lower edge.
+# Widths of the views of a wide shot, a two-shot (the least) and a close-up, and heights of their
+# lower edges, in metres.
 WIDE, TWO, CLOSE = 4.7, 2.85, 1.75
 WIDE_BELOW, TWO_BELOW = -0.80, -0.42
-FACE = 1.36  # metres: middle of a close-up
-PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which a zoom changes
-# Camera moves: (displacement in widths, magnification of the width) at their start and end; others
-# stand still.
+FACE = 1.36  # metres: height of the middle of a close-up
+PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; fraction by which a zoom changes
+# Camera moves: (displacement in widths, factor on the width) at their start and end. A camera with
+# any other move stands still.
 CAMERAS = {
     "pan left": ((PAN, 1.0), (-PAN, 1.0)),
     "pan right": ((-PAN, 1.0), (PAN, 1.0)),
@@ -39,11 +41,12 @@ CAMERAS = {
     "pull out": ((0.0, 1.0), (0.0, 1.0 + PUSH)),
 }
 STANDING = ((0.0, 1.0), (0.0, 1.0))
-BOBS = (1.1, 1.7)  # seconds of an idle bob
-BLINKS = (1.4, 3.5)  # seconds between two blinks
+BOBS = (1.1, 1.7)  # range of the period of the idle bob of a head, seconds
+BLINKS = (1.4, 3.5)  # range of the time between two blinks, seconds
 
 Arc = tuple[float, float, float, float, float, float]  # a row of Trajectory.arcs
-_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
+# of a shot: start and end in seconds of the clip, seconds that time jumps have skipped by then
+_Span = tuple[float, float, float]
 
 
 def stage(
@@ -56,11 +59,13 @@ def stage(
 
     Args:
         board: the storyboard. Its acts must not contradict each other (`continuity.py`).
-        cast: the characters of its cast.
+        cast: the characters that play its cast, in the same order.
         stream: random numbers for all that the storyboard does not say.
-        lengths: durations of the shots in seconds, of whole frames.
+        lengths: durations of the shots in seconds, a whole number of frames each.
     Returns:
-        The scene and the motion, or None if this draw cannot do the acts in time.
+        The scene and the motion. None if this draw cannot do the acts, or not in time; draw again.
+    Raises:
+        UserError: acts contradict each other.
     """
     world = Stage(board, cast, stream)
     shots: list[_Span] = []
@@ -125,12 +130,13 @@ def stage(
 
 
 def visible_cuts(board: Storyboard) -> tuple[bool, ...]:
-    """Returns whether each cut of a storyboard changes the view: one value for each shot but the
+    """Returns whether each cut of a storyboard changes the view: one value for each shot after the
     first.
 
-    A cut to another place, frame or subject does. In one view, it does if the camera does not go on
-    from where it stood: a pan to the left ends where a pan to the right begins. Other cuts may
-    change the picture too, such as by a time jump.
+    A cut to another place, frame or subject changes it. A cut without such a change does so only if
+    the camera does not start where it stood. A pan to the left, for example, ends where a pan to
+    the right begins, so the cut between them is False. A cut that is False may still change the
+    picture, such as by a time jump.
     """
     return tuple(
         (a.place, a.frame, a.subject) != (b.place, b.frame, b.subject)
@@ -140,7 +146,7 @@ def visible_cuts(board: Storyboard) -> tuple[bool, ...]:
 
 
 def _views(board: Storyboard, shots: list[_Span]) -> tuple[View, ...]:
-    """Returns what each shot shows."""
+    """Returns a `View` for each shot: its start, place, frame and subject."""
     return tuple(
         View(
             span[0],
@@ -161,7 +167,7 @@ def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
 
 
 def _ball(world: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
-    """Returns the pieces of the ball's motion and its contacts, in clip seconds."""
+    """Returns the pieces of the ball's motion, and its visible contacts, in seconds of the clip."""
     holds = [(time, (actor, side)) for time, actor, side in world.held]
     turns: list[tuple[float, tuple[int, int] | Flight]] = sorted(
         [*holds, *((flight.start, flight) for flight in world.flights)], key=_time
@@ -186,7 +192,11 @@ def _time(turn: tuple[float, Any]) -> float:
 
 
 def _held_pieces(player: Player, side: int, start: float, end: float) -> list[Arc]:
-    """Returns the pieces of a ball in a hand: linear between the knots of path and hand."""
+    """Returns the pieces of a held ball, from `start` to `end` in seconds of the clip.
+
+    side is that of the hand, -1 for the left of the frame, 1 for the right. The motion is linear
+    between the knots of the actor's path and those of the hand.
+    """
     knots = {knot[0] for knot in (*player.path, *player.hands[side]) if start < knot[0] < end}
     times, arcs = [start, *sorted(knots), end], []
     for a, b in itertools.pairwise(times):
@@ -201,14 +211,17 @@ def _held_pieces(player: Player, side: int, start: float, end: float) -> list[Ar
 def _flight_pieces(
     flight: Flight, end: float, shots: list[_Span], plot: Plot
 ) -> tuple[list[Arc], list[Contact]]:
-    """Returns the pieces and the contacts of a free ball from its release to `end`."""
+    """Returns the pieces and the visible contacts of a free ball, from its release to `end`, in
+    seconds of the clip.
+    """
     arcs: list[Arc] = []
     contacts: list[Contact] = []
     for first, last, skipped in shots:
         a, b = max(first, flight.start), min(last, end)
         if a >= b:
             continue
-        offset = skipped - flight.skipped - flight.start  # of the flight's clock
+        # seconds from the release = seconds of the clip + offset
+        offset = skipped - flight.skipped - flight.start
         at = int(np.searchsorted(flight.arcs[:, 0], a + offset, side="right")) - 1
         arcs.append(_piece(flight.arcs[at], a, a + offset))
         arcs += [_shifted(arc, offset) for arc in flight.arcs[at + 1 :] if arc[0] < b + offset]
@@ -226,13 +239,13 @@ def _flight_pieces(
 
 
 def _shifted(arc: np.ndarray, seconds: float) -> Arc:
-    """Returns the piece that starts `seconds` earlier."""
+    """Returns the same piece with a start that is `seconds` earlier."""
     start, x, y, vx, vy, ay = map(float, arc)
     return start - seconds, x, y, vx, vy, ay
 
 
 def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
-    """Returns the piece that starts at `time` with the state of `arc` at `clock`."""
+    """Returns a piece that starts at `time` with the position and velocity of `arc` at `clock`."""
     start, x, y, vx, vy, ay = map(float, arc)
     dt = clock - start
     return time, x + vx * dt, y + vy * dt + 0.5 * ay * dt * dt, vx, vy + ay * dt, ay
@@ -241,7 +254,10 @@ def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
 def _camera(
     view: View, span: _Span, move: str, players: list[Player]
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Returns the two knots (time, left, top, width) of a shot's camera."""
+    """Yields the knots (time, left, top, width) of the camera at the start and the end of a shot.
+
+    They are in seconds of the clip and metres. `move` is one of storyboard.MOVES.
+    """
     start, end, _ = span
     width, below = WIDE, WIDE_BELOW
     at = [[player.position(time) for player in players] for time in (start, end - 1e-6)]

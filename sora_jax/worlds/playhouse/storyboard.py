@@ -1,17 +1,18 @@
-"""Storyboards: a story in shots, as values.
+"""Storyboards: the facts of a story (a clip with cuts), shot by shot, as values.
 
-A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a frame, a
-camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so
-an act changes what later shots show. `storyboard_text.py` writes storyboards as text and
+A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a framing
+(`frame`), a camera move, a duration and acts in order. Speech is an act. All shots show one world,
+so an act changes what later shots show. `storyboard_text.py` writes storyboards as text and
 `storyboard_reader.py` reads them.
 
-    style, ambience   of the whole clip
-    cast              one or two handles such as "@mika", the actors 0 and 1
+    style, ambience   those of the whole clip
+    cast              one or two handles (names such as "@mika"), the actors 0 and 1
     place             one of PLACES; each has a lamp, a door and a score board
     frame             "wide" shows all of a place, "two-shot" the cast, "close-up" one actor
-    later             seconds of the world between the end of the last shot and this one
+    later             seconds that pass in the world between the end of the last shot and this one
 
-The duration of a shot in frames is 1 + a multiple of k, the frames per latent (`frames_of`).
+A shot has 1 + k n frames, where k is the number of frames per latent (one time step of the video
+latents) and n >= 1 (`frames_of`).
 """
 
 import dataclasses
@@ -24,10 +25,11 @@ from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat, nearest_frames
 PLACES = ("room a", "room b", "room c", "room d", "room e")
 FRAMES = ("wide", "two-shot", "close-up")
 MOVES = ("static", "pan left", "pan right", "push in", "pull out")
-# acts: what each does is in `playing.py`
+# Kinds of acts; `playing.py` defines what each does. IDLE waits, GO leaves for another place, LAMP
+# and DOOR switch or move that of the place, HAT puts a hat on.
 IDLE, LOOK, WALK, GO, THROW = "idle", "look", "walk", "go", "throw"
 LAMP, DOOR, HAT, SAY = "lamp", "door", "hat", "say"
-# the values that an act may have as its `to`; the target of a throw is a handle
+# Allowed values of `Act.to`, by kind. That of a throw is the handle of the catcher.
 TARGETS = {
     IDLE: ("",),
     LOOK: ("left", "right"),
@@ -38,7 +40,7 @@ TARGETS = {
     HAT: ("on",),
     SAY: ("",),
 }
-OUTCOMES = ("caught", "missed")  # of a throw; "" in an intent
+OUTCOMES = ("caught", "missed")  # of a throw; "" in an intent, a prompt without outcomes
 MAX_WORDS = 4  # words of one speech
 SECONDS = 2.0  # default duration of a shot
 
@@ -48,11 +50,11 @@ class Act:
     """An act of one actor of a storyboard, such as a throw or a speech.
 
     Attributes:
-        who: handle of the actor.
+        who: handle of the actor, such as "@mika".
         kind: a key of TARGETS, or THROW.
         to: one of TARGETS[kind], or of a throw the handle of the catcher. Default: "".
         outcome: of a throw, one of OUTCOMES. Default: "", not stated.
-        words: of a speech, names in `voice.WORDS`. Default: ().
+        words: of a speech, up to MAX_WORDS names in `voice.WORDS`. Default: ().
     """
 
     who: str
@@ -68,9 +70,9 @@ class Shot:
 
     Attributes:
         place: one of PLACES.
-        frame: one of FRAMES. Default: "wide".
-        subject: handle of the actor in a close-up. Default: "", for other frames.
-        move: of the camera, one of MOVES. Default: "static".
+        frame: the framing, one of FRAMES. Default: "wide".
+        subject: handle of the actor in a close-up. Default: "", for other framings.
+        move: the camera move, one of MOVES. Default: "static".
         seconds: duration. Default: SECONDS.
         later: seconds of the world that are skipped before the shot. Default: 0.
         acts: the acts, in order. Default: ().
@@ -87,14 +89,14 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class Storyboard:
-    """A story in shots.
+    """The facts of a story, shot by shot.
 
     Attributes:
         style: a name in FILM_STYLES.
         ambience: a name in SOUNDSCAPES.
         cast: one or two handles.
         shots: the shots in order.
-        ball: a name in COLOURS. Default: "", a story without a ball.
+        ball: colour of the ball, a name in COLOURS. Default: "", a story without a ball.
     """
 
     style: str
@@ -117,16 +119,16 @@ class Storyboard:
         return cls(**fields | {"cast": tuple(fields["cast"]), "shots": shots})
 
     def key(self) -> str:
-        """Returns the storyboard as one string that does not depend on the handles."""
+        """Returns the storyboard as one string, with the indices of the actors in place of their
+        handles.
+        """
         text = repr(dataclasses.replace(self, cast=()))
         for i, handle in enumerate(self.cast):
             text = text.replace(f"'{handle}'", str(i))
         return text
 
     def intended(self) -> "Storyboard":
-        """Returns the storyboard without the outcomes of its throws, as a prompt states an
-        intent.
-        """
+        """Returns the storyboard without the outcomes of its throws, as for an intent."""
         return dataclasses.replace(
             self,
             shots=tuple(
@@ -146,14 +148,14 @@ def _act(fields: dict) -> Act:
 def frames_of(
     seconds: float, fps: int | Fraction, frames_per_latent: int = FRAMES_PER_LATENT
 ) -> int:
-    """Returns the number of frames of a shot: the 1 + k n frames, n >= 1, nearest to its duration.
+    """Returns the number of frames of a shot: the number 1 + k n, n >= 1, nearest to its duration.
 
     Args:
         seconds: the duration.
         fps: frames per second.
         frames_per_latent: k. Default: FRAMES_PER_LATENT.
     Raises:
-        UserError: that is farther off than half a latent, k / 2 frames.
+        UserError: the nearest such number differs from the duration by more than k / 2 frames.
     """
     k = frames_per_latent
     wanted = seconds * float(fps)
@@ -167,10 +169,11 @@ def frames_of(
 
 
 def format_of(board: Storyboard, format: ClipFormat) -> ClipFormat:
-    """Returns a clip format with the shots of a storyboard, and the rest from `format`.
+    """Returns `format` with the shots of a storyboard in place of its own, and so their frames.
 
     Raises:
-        UserError: a duration is farther from whole latents than half a latent.
+        UserError: the frames of a shot differ from its duration by more than half a latent
+            (`frames_of`).
     """
     k, shots = format.frames_per_latent, []
     for number, shot in enumerate(board.shots, 1):
@@ -182,9 +185,9 @@ def format_of(board: Storyboard, format: ClipFormat) -> ClipFormat:
 
 
 def check_format(board: Storyboard, format: ClipFormat) -> None:
-    """Raises UserError unless the shots of a storyboard are those of a clip format.
+    """Checks that the shots of a storyboard are those of a clip format.
 
-    A shot may differ by half a latent in duration.
+    The duration of a shot may differ by half a latent, `format.frames_per_latent` / 2 frames.
 
     Raises:
         UserError: a shot has another duration, or the number of shots differs.

@@ -1,8 +1,8 @@
-"""The reader of storyboards: both forms of `storyboard_text.py` to `Storyboard`.
+"""The parser of storyboards: reads prose or cards (`storyboard_text.py`) as a `Storyboard`.
 
-Phrases are kept in tries, so a phrase is found in one pass over its words, and an error names
-the words that could have followed. Punctuation only separates words, except for the brackets
-and bars of cards.
+Phrases are kept in tries (trees of words), so a phrase is found in one pass over its words, and an
+error names the words that could have followed. Punctuation only separates words, except for the
+brackets and bars of cards.
 """
 
 import dataclasses
@@ -51,8 +51,7 @@ T = TypeVar("T")
 class StoryboardError(CaptionError):
     """Parsing error: a text is no storyboard.
 
-    Its message says the shot (0 is before the first), the column, from 1, and what was expected
-    there.
+    Its message says the shot (0 is before the first), the column from 1, and what was expected.
     """
 
     def __init__(self, shot: int, column: int, expected: str, found: str) -> None:
@@ -64,11 +63,11 @@ class StoryboardError(CaptionError):
 
 @dataclasses.dataclass
 class _Trie(Generic[T]):
-    """Phrases with meanings, as a tree.
+    """A node of a tree of words. A path from the root spells a phrase, which has a meaning.
 
     Attributes:
-        words: the nodes that follow, by the next word; _HANDLE stands for any handle.
-        leaf: (meaning,) of the phrase that ends here; None if none does.
+        words: {next word: node}; _HANDLE stands for any handle such as "@mika".
+        leaf: (meaning,) of the phrase that ends here. Default: None, no phrase ends here.
     """
 
     words: dict[str, "_Trie[T]"] = dataclasses.field(default_factory=dict)
@@ -76,7 +75,7 @@ class _Trie(Generic[T]):
 
 
 def _trie(table: Mapping[T, Sequence[str]]) -> _Trie[T]:
-    """Returns the trie of {meaning: phrases}. A slot such as {b} is any handle."""
+    """Returns the trie of {meaning: phrases}. A slot such as {b} in a phrase is any handle."""
     root: _Trie[T] = _Trie()
     for meaning, phrases in table.items():
         for phrase in phrases:
@@ -121,7 +120,7 @@ class _Reader:
         return len(self.shots)
 
     def begin_shot(self) -> None:
-        """Says that a shot begins here."""
+        """Records that a shot begins at the next token."""
         self.shots.append(self.tokens[self.at][1] if self.at < len(self.tokens) else self.end)
 
     @property
@@ -146,9 +145,10 @@ class _Reader:
         return self.tokens[self.at - 1][0]
 
     def find(self, trie: _Trie[T]) -> tuple[tuple[int, T, tuple[str, ...]] | None, int, _Trie[T]]:
-        """Returns the longest phrase that starts here, where reading stopped, and its node.
+        """Finds the longest phrase that starts at the next token, without reading it.
 
-        The phrase is (end, meaning, handles); None if no phrase starts here.
+        Returns (phrase, index of the token at which the search stopped, its node). The phrase is
+        (index of the token after it, meaning, handles in it); None if there is none.
         """
         node, at = trie, self.at
         handles: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class _Reader:
             at += 1
 
     def maybe(self, trie: _Trie[T]) -> tuple[T, tuple[str, ...]] | None:
-        """Reads a phrase if one starts here; returns (meaning, handles), else None."""
+        """Reads a phrase if one starts here. Returns (meaning, handles in it), or None."""
         best, _, _ = self.find(trie)
         if best is None:
             return None
@@ -174,10 +174,10 @@ class _Reader:
         return meaning, handles
 
     def phrase(self, trie: _Trie[T], expected: str) -> tuple[T, tuple[str, ...]]:
-        """Reads a phrase and returns (meaning, handles).
+        """Reads a phrase and returns (meaning, handles in it).
 
         Raises:
-            StoryboardError: none starts here. Its column is where the longest beginning ends.
+            StoryboardError: no phrase starts here. Its column is after the longest partial match.
         """
         best, stopped, node = self.find(trie)
         if best is None:
@@ -187,14 +187,14 @@ class _Reader:
         return meaning, handles
 
     def number(self) -> float | None:
-        """Reads a number if one stands here."""
+        """Reads and returns a number, or returns None if the next token is none."""
         if not self.word[:1].isdigit():
             return None
         self.at += 1
         return float(self.tokens[self.at - 1][0])
 
     def handle(self, cast: tuple[str, ...], expected: str = "") -> str:
-        """Reads the handle of an actor."""
+        """Reads and returns a handle of the cast."""
         return self.take(cast, expected or _member(cast))
 
 
@@ -205,18 +205,16 @@ def _member(cast: tuple[str, ...]) -> str:
 def read(text: str) -> Storyboard:
     """Parses a storyboard, written as cards or as prose.
 
-    A text that starts with "[" is cards, one for each shot: `[shot 1] ...`. Any other is prose.
+    A text that starts with "[" is read as cards, any other as prose (`storyboard_text.py`).
 
     Raises:
-        StoryboardError: the text is no storyboard; with shot, column and what was expected there.
+        StoryboardError: the text is no storyboard.
     """
     return _read(_Reader(text))
 
 
 def shot_starts(text: str) -> tuple[int, ...]:
-    """Returns the place at which each shot of a storyboard begins, as the number of characters
-    before it; () for a text that is no storyboard.
-    """
+    """Returns the number of characters before each shot; () for a text that is no storyboard."""
     reader = _Reader(text)
     try:
         _read(reader)
@@ -266,7 +264,7 @@ def _card_head(reader: _Reader) -> tuple[str, str, tuple[str, ...], str]:
 
 
 def _card(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
-    """Reads the fields of a card up to its bracket. `place` is that of the shot before."""
+    """Reads the fields of a card up to its "]". `place` is that of the shot before, the default."""
     fields: dict[str, Any] = {}
     while not reader.skip("]"):
         reader.take("|", "'|' or ']'")
@@ -345,7 +343,10 @@ def _acts(
     subject: str,
     stop: _Trie[bool] | tuple[str, ...],
 ) -> tuple[Act, ...]:
-    """Reads acts up to a word of `stop`, or a phrase if it is a trie."""
+    """Reads acts up to a word of `stop`, or up to a phrase if `stop` is a trie.
+
+    A first word "who" is read as `subject`, the handle in a close-up ("" for none).
+    """
     acts: list[Act] = []
 
     def stops() -> bool:
@@ -390,7 +391,7 @@ def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
 
 
 def _outcome(reader: _Reader, catcher: str) -> str:
-    """Reads the outcome of a throw, if one is stated: "and @rolo catches it"."""
+    """Reads the outcome of a throw, such as "and @rolo catches it"; "" if none is stated."""
     start = reader.at
     reader.skip("and")
     if reader.skip(catcher) and (found := reader.maybe(_RESULTS)):

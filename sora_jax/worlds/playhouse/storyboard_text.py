@@ -1,4 +1,4 @@
-"""The text of storyboards: phrases, and both written forms.
+"""The text of storyboards (stories written shot by shot): phrases, and two written forms.
 
     cards   [STYLE anime | AMBIENCE rain | CAST @mika, @rolo | BALL red]
             [SHOT 1 | 2 s | wide | pan left | room a] @mika throws the ball to @rolo.
@@ -8,8 +8,8 @@
             of @rolo, who says "two".
 
 A variant number selects the phrases, so a text is a pure function of (storyboard, variant).
-The last phrase of every table is held out: only the split `paraphrase` uses it. The reader
-knows all.
+The last phrase of every table is held out: only texts of the split `paraphrase` have it. The parser
+(`storyboard_reader.py`) knows all phrases.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ MOVE_PHRASES = {
 }
 _SWITCH = ("switches the lamp {s}", "turns {s} the lamp", "puts the lamp {s}")
 _GO = ("goes to {p}", "leaves for {p}", "walks over to {p}")
-# {kind: {to: phrases}}; {b} is another actor
+# {kind of act: {its `to`: phrases}}; {b} is the handle of another actor
 ACT_PHRASES = {
     IDLE: {"": ("waits", "stands there", "does nothing")},
     LOOK: {d: (f"looks {d}", f"looks to the {d}", f"glances {d}") for d in DIRECTIONS},
@@ -103,7 +103,9 @@ JOINT_WORDS = ("then", "and")
 
 
 def picker(variant: int, held_out: bool = False) -> Picker:
-    """Returns a `Picker` of phrases with digits for any number of choices.
+    """Returns a `Picker`, which chooses the phrases of a text.
+
+    It hashes the variant to 1,024 bits, which are enough for the many choices of a storyboard.
 
     Args:
         variant: any non-negative integer, which selects the paraphrase.
@@ -157,7 +159,7 @@ def _prose(board: Storyboard, pick: Picker) -> str:
 
 
 def _shot(shot: Shot, place: str | None, pick: Picker) -> str:
-    """Writes one shot of the prose. `place` is that of the shot before, None for the first."""
+    """Writes one shot as prose. `place` is that of the shot before, None for the first shot."""
     words = [pick.phrase(FIRST_PHRASES if place is None else CUT_PHRASES)]
     if words[0] != "cut to":
         words[0] += ","
@@ -180,7 +182,7 @@ def _shot(shot: Shot, place: str | None, pick: Picker) -> str:
 
 
 def _sentences(shot: Shot, pick: Picker, name: str) -> str:
-    """Writes the acts of a shot; `name`, if any, stands for the first actor."""
+    """Writes the acts of a shot. `name` stands for the first actor; "" for its own handle."""
     text = ""
     for i, act in enumerate(shot.acts):
         clause = _clause(act, pick, name if i == 0 and name else act.who)
@@ -206,7 +208,7 @@ def _capital(text: str) -> str:
 
 
 def _vocabulary() -> tuple[str, ...]:
-    """Returns every word of both forms."""
+    """Returns every word that a storyboard can contain, as prose or as cards."""
     acts = [p for table in ACT_PHRASES.values() for p in table.values()]
     tables = [STYLE_PHRASES, AMBIENCE_PHRASES, CAST_PHRASES, FRAME_PHRASES, MOVE_PHRASES]
     phrases = [*acts, *(p for table in (*tables, OUTCOME_PHRASES) for p in table.values())]

@@ -1,8 +1,8 @@
 """A counter-based random stream whose numbers are the same on any machine and with any NumPy.
 
-NumPy guarantees that a bit generator's raw words never change, but not the numbers that
-`Generator` makes of them. So only raw Philox words are used, and exact arithmetic turns them
-into numbers.
+NumPy guarantees that the raw words of a bit generator never change from version to version, but
+not the numbers that `numpy.random.Generator` computes from them. So only raw words of the generator
+Philox are used, and exact arithmetic turns them into numbers.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ class Stream:
     stream, so a number depends on the key, the count of calls before it and the arguments.
 
     Args:
-        key: integers.
+        key: any number of integers.
     """
 
     def __init__(self, *key: int) -> None:
@@ -57,7 +57,7 @@ class Stream:
         """Returns one of `items`, drawn uniformly or in proportion to `weights`.
 
         Args:
-            items: at least one.
+            items: at least one item.
             weights: one for each item, none negative, with a sum above 0. Default: None, uniform.
         """
         if weights is None:

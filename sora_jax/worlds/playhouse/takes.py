@@ -1,4 +1,4 @@
-"""Bulk drawing of takes, and their rendering to frames and samples."""
+"""Draws many takes (scenes with their motion, facts and captions), and renders them to clips."""
 
 import collections
 import concurrent.futures
@@ -23,21 +23,22 @@ def draw_takes(
     family: str = "room",
     style: str | None = None,
 ) -> Iterator[Take]:
-    """Returns an iterator over `draw(split, i, family=family, style=style)` for every index, in
+    """Returns an iterator over `draw(split, i, family=family, style=style)` for every index i, in
     order.
 
-    A take costs about 10 ms of Python. With `workers` processes, takes are drawn ahead. Processes
-    are spawned, so a script that asks for workers needs the usual `if __name__ == "__main__":`.
+    A take costs about 10 ms of Python. With `workers`, other processes draw takes ahead. They are
+    spawned, so a script that asks for workers needs the usual `if __name__ == "__main__":`.
 
     Args:
         split: one of the family's splits.
-        indices: numbers of the takes.
-        workers: number of processes. Default: 0, none.
+        indices: indices of the takes in the split.
+        workers: number of processes. Default: 0, takes are drawn in this process.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
-        UserError: as `draw`; for a split, style or family before anything is drawn. Also for
-            workers of a family that is defined in a script or a notebook.
+        UserError: the family, split or style does not exist, or workers are given for a family that
+            is defined in a script or a notebook; before a take is drawn. An index is not an integer
+            of 0 or more, or is beyond the end of a finite family; when it is drawn.
     """
     check(split, family, style)
     expect(indices, Iterable, "indices", "give several, such as range(4)")
@@ -86,8 +87,8 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
 
 
 def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
-    """Returns one take as a clip: frames float32 [F, H, W, 3] in [0, 1] and samples float32 [S] in
-    [-1, 1].
+    """Returns one take as a clip: frames float32 [F, H, W, 3] in [0, 1], and mono samples float32
+    [S] in [-1, 1] at 16 kHz.
 
     Args:
         take: the take.
@@ -103,11 +104,13 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
-    """Returns B takes rendered as one batch of clips of a format, a dictionary as in
-    `data.sources`.
+    """Renders B takes as one batch of clips of a format.
 
-    `frames` [B, F, H, W, 3] in [0, 1] and `samples` [B, S] in [-1, 1] are jax arrays on the default
-    device. `takes` are the takes.
+    Returns:
+        A dict of "frames": [B, F, H, W, 3] in [0, 1], and "samples": [B, S] in [-1, 1] at 16 kHz,
+        jax arrays on the default device; "has_audio": bool [B], False for scenes without a
+        soundtrack; "captions": the captions of each take; "keys": B strings
+        "family/split/index"; "takes": the takes.
     """
     # Imported here, so that processes which only draw start faster, without jax.
     from sora_jax.worlds.playhouse import render as renderer

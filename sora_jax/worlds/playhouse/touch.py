@@ -1,14 +1,14 @@
 """Contact times: the earliest instant at which the gap between two bodies closes.
 
-Between events everything moves on p + v t + a t^2 / 2. With relative position p, velocity v,
-acceleration a and h = a / 2, the gaps are polynomials of time:
+Two bodies move relative to each other on p + v t + a t^2 / 2, with position p, velocity v and
+acceleration a at time 0. With h = a / 2, the gap between them is a polynomial of the time t:
 
     ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                   (1)
     ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, quartic, quadratic where h = 0   (2)
 
-Here n is the line's normal and reach the sum of the radii. A contact is a root at which the
-gap decreases. The functions `*_time` return the time of the contact, or `end` if there is none
-before it.
+Here n is the unit normal of the line and reach the sum of the two radii in metres. A contact is a
+root at which the gap decreases. The functions `*_time` return the time of the first contact, or
+`end`, the end of the search, if there is none before it.
 
 Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats. So every
 root is bitwise the same on any machine. There is no library exp, sin or pow, no BLAS and no
@@ -24,7 +24,8 @@ Pair = tuple[float, float]  # (x, y) of a vector
 
 
 def roots(c: tuple[float, ...], end: float) -> list[float]:
-    """Returns the real roots of c[0] + c[1] t + ... in (0, end), ascending.
+    """Returns the real roots t of the polynomial c[0] + c[1] t + c[2] t^2 + ... in (0, end), in
+    ascending order.
 
     From degree 3 on, roots are found by bisection between the roots of the derivative.
     """
@@ -69,12 +70,13 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
 
 
 def line_time(gap: float, v: float, a: float, end: float) -> float:
-    """Returns the time in s at which a ball touches an infinite line; `end` if it does not before.
+    """Returns the time in s at which a ball touches an infinite line, or `end` if it does not
+    before `end`.
 
     Args:
-        gap: gap in metres at time 0.
-        v: normal velocity of the ball, m/s.
-        a: normal acceleration of the ball, m/s^2.
+        gap: distance in metres between the surface of the ball and the line, at time 0.
+        v: velocity of the ball along the line's normal, m/s; < 0 towards the line.
+        a: acceleration of the ball along the normal, m/s^2.
         end: end of the search, s.
     """
     if gap <= 0.0:
@@ -98,7 +100,7 @@ def line_time(gap: float, v: float, a: float, end: float) -> float:
 def edge_time(
     p: Pair, v: Pair, a: Pair, normal: Pair, length: float, reach: float, end: float
 ) -> float:
-    """Returns the time in s at which a ball touches an edge; `end` if it does not before.
+    """Returns the time in s at which a ball touches an edge, or `end` if it does not before `end`.
 
     The edge starts at the origin and runs `length` metres along its tangent (ny, -nx).
 
@@ -107,7 +109,7 @@ def edge_time(
             m, m/s and m/s^2.
         normal: unit normal (nx, ny) of the edge.
         length: of the edge, metres.
-        reach: distance at which they touch, metres.
+        reach: distance of the ball's centre from the edge at which they touch, metres.
         end: end of the search, s.
     """
     nx, ny = normal
@@ -136,12 +138,14 @@ def point_time(
     touching: float = TOUCHING,
     least: float = 1e-13,
 ) -> float:
-    """Returns the time in s at which a ball touches a point, or another ball; `end` if it does not
-    before.
+    """Returns the time in s at which a ball touches a point or another ball, or `end` if it does
+    not before `end`.
+
+    The gap here is that of equation (2), a difference of squared distances.
 
     Args:
         p, v, a: (x, y) of relative position, velocity and acceleration, in m, m/s and m/s^2.
-        reach: distance at which they touch, metres.
+        reach: distance of the centres at which they touch, metres.
         end: end of the search, s.
         touching: square metres; a gap up to this size that closes is a contact at time 0. Default:
             TOUCHING.
@@ -176,9 +180,9 @@ def point_time(
 
 
 def _comes_near(d: float, v: float, h: float, reach: float, end: float) -> bool:
-    """Returns whether one coordinate d + v t + h t^2 comes within reach of 0 before `end`.
+    """Returns whether one coordinate d + v t + h t^2 comes within `reach` of 0 before `end`.
 
-    If it does not, the quartic need not be solved.
+    If it does not, there is no contact, so the quartic (2) need not be solved.
     """
     least = greatest = d
     for t in (end, -v / (2.0 * h)) if h != 0.0 else (end,):

@@ -4,8 +4,8 @@ Each piece starts at t0 and has constant acceleration,
 
     p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2                                                   (1)
 
-so the motion can be evaluated at any time. `simulate.py` makes the pieces. A new one starts
-where a contact or a silent event changes the motion.
+so the motion can be evaluated at any time. `simulate.py` makes the pieces. A new piece starts
+where a contact or a silent event (such as the start of rolling) changes the motion.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ class Contact:
     """An impact of two bodies, or of a body and the bounds of the scene.
 
     Attributes:
-        time: s.
-        kind: "floor" or "wall" (the bounds), "ball" or "shape" for an impact of a ball; "crate" for
-            one of a sliding shape.
-        a: index of the ball; for "crate", of the shape that slides.
+        time: in seconds.
+        kind: what a ball hits: "floor" or "wall" (the bounds), "ball" or "shape"; "crate" for an
+            impact of a sliding crate on a shape or a wall.
+        a: index of the ball; for "crate", of the crate among the shapes.
         b: index of the other ball, or of the shape that is hit; -1 for the bounds.
         speed: approach speed along the normal, m/s.
         rebound: separation speed along the normal, m/s.
@@ -45,13 +45,13 @@ class Trajectory:
     A piece is p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2 from its start t0 on.
 
     Attributes:
-        arcs: for each ball k, float64 [M_k, 6]: start time, x, y, v_x, v_y, a_y of each piece, in s
-            and metres.
-        contacts: the impacts in order.
-        turns: for each ball k, float64 [M_k, 4]: a_x, angle (rad), spin (rad/s) and its rate
-            (rad/s^2) at the same start times. Default: (), all are zero.
-        shifts: for each shape s, float64 [N_s, 6]: start time, displacement x, y from the shape's
-            points, v_x, v_y, a_x. Default: (), no shape moves.
+        arcs: for each ball, float64 [pieces, 6]: start time, x, y, v_x, v_y, a_y of each piece, in
+            s and metres.
+        contacts: the impacts, in order of time.
+        turns: for each ball, float64 [pieces, 4]: a_x, angle (rad), spin (rad/s) and its rate
+            (rad/s^2) of the same pieces. Default: (), all are zero.
+        shifts: for each shape, float64 [pieces, 6]: start time, displacement x, y from
+            `Shape.points`, v_x, v_y, a_x, in s and metres. Default: (), no shape moves.
     """
 
     arcs: tuple[np.ndarray, ...]
@@ -121,7 +121,9 @@ def _piece(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def path_pieces(shape: Shape) -> list[tuple[float, ...]] | None:
-    """Returns the motion of a shape on a path, rows of `Trajectory.shifts`; None without a path."""
+    """Returns the motion of a shape with a path, as rows (start time, x, y, v_x, v_y, a_x) of
+    `Trajectory.shifts`; None without a path.
+    """
     knots = shape.path
     if not knots:
         return None

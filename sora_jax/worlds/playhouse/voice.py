@@ -1,24 +1,25 @@
-"""A small formant synthesiser: 26 words in 12 voices, for an off-screen speaker.
+"""A small formant synthesiser: 26 words, spoken by the 12 voices of VOICES or any other `Voice`.
 
-The speaker counts and names what happens. The model follows Klatt, "Software for a
-cascade/parallel formant synthesizer" (1980); the tables are written here. A word is a sequence
-of states (`SOUNDS`), each with formants and the levels of three sources. At the boundaries
-between states the formants glide within GLIDE seconds, the levels within QUICK seconds. The
-resonator and the anti-resonator, at sample rate R, are
+The model follows Klatt, "Software for a cascade/parallel formant synthesizer" (1980); the tables
+are written here. A word is a sequence of phonemes, and a phoneme one or more states (`SOUNDS`). A
+state has formants (resonances of the vocal tract) and levels of the sources voice, breath and hiss.
+At the boundaries between states the formants change within GLIDE seconds, the levels within QUICK
+seconds on each side. The resonator and the anti-resonator, at sample rate R, are
 
     y[n] = a x[n] + b y[n-1] + c y[n-2],                                                         (1)
     c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c
     y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                      (2)
 
-with centre f and width w in Hz. The voiced source is pulses at the pitch, smoothed by a
-resonator at 0 Hz, plus breath. It passes through a nasal pair (2) (1) and the cascade F1 F2 F3
-F4 F5 of (1). In parallel, noise passes through one resonator at the hiss of a consonant.
+with input x, output y, centre f and bandwidth w in Hz. The voiced source is a train of pulses at
+the pitch, smoothed by a resonator at 0 Hz, plus noise (breath). It passes through an anti-resonator
+(2) and a resonator (1) for the nose, then through resonators (1) at the formants F1 to F5, one
+after another. In parallel, noise passes through one resonator at the centre of a consonant's hiss.
 
 Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate,
-and in timbre: the share of breath, and how much high frequencies fall off. Words last 0.2 to
-0.6 s and are spoken one by one. There are no sentences, no stress and no emotion. All
-arithmetic is float64 NumPy. The last bits of exp and cos differ between processors, but
-samples differ by far less than 1e-3.
+and in timbre: the share of breath, and how much high frequencies are damped. Words last 0.2 to
+0.6 s and are spoken one by one. There are no sentences, no stress and no emotion. All arithmetic
+is float64 NumPy. The last bits of exp and cos differ between processors, so samples differ too, by
+far less than 1e-3.
 """
 
 import dataclasses
@@ -32,7 +33,8 @@ from sora_jax.modality import SAMPLE_RATE
 from sora_jax.worlds.playhouse.stream import noise
 
 FRAME = 80  # samples for which the filters are constant: 5 ms
-GLIDE, QUICK = 0.022, 0.008  # seconds of a boundary within which formants, and levels, change
+# seconds before and after a boundary of states in which formants, and levels, change
+GLIDE, QUICK = 0.022, 0.008
 HISS = 3.0  # gain of a hiss of level 1 relative to a voice of level 1
 NOMINAL = 0.1  # rms of the louder half of a word's samples
 KEPT = 4096  # words kept in memory, 50 kB each
@@ -43,11 +45,11 @@ class Voice:
     """The parameters of one speaker.
 
     Attributes:
-        pitch: Hz.
+        pitch: pitch in Hz; within a word it falls from 1.08 to 0.86 times this.
         tract: factor on the formants; above 1 for a shorter vocal tract.
-        rate: speed of speech, as a factor.
-        breath: share of noise in a voiced sound.
-        dark: coefficient of a one-pole low-pass, 0 to 1.
+        rate: speed of speech, a factor that divides all durations.
+        breath: level of the noise in a voiced sound, relative to the pulses.
+        dark: coefficient of a one-pole low-pass on the voiced sound, 0 to 1; 1 is darkest.
     """
 
     pitch: float
@@ -125,6 +127,7 @@ SOUNDS = {
 }
 NASAL = ("M", "N")
 
+# the phonemes of each word, names in SOUNDS
 WORDS = {
     "one": "W AH N",
     "two": "T UW",
@@ -156,14 +159,14 @@ WORDS = {
 
 
 def parameters(voice: int | Voice) -> Voice:
-    """Returns the parameters of a voice, given as its index in VOICES or as the parameters."""
+    """Returns `voice` itself if it is a `Voice`, or the one with this index in VOICES."""
     return voice if isinstance(voice, Voice) else VOICES[voice]
 
 
 def phonemes(word: str, voice: int | Voice) -> list[tuple[float, float, str]]:
-    """Returns (start, end, phoneme) of each phoneme of a word, in s from its start.
+    """Returns (start, end, phoneme) of each phoneme of a word, in seconds from the word's start.
 
-    voice is a `Voice` or its index in VOICES.
+    A phoneme is a name in SOUNDS. `voice` is a `Voice` or its index in VOICES.
 
     Raises:
         ValueError: the word is not in WORDS.
@@ -180,8 +183,12 @@ def phonemes(word: str, voice: int | Voice) -> list[tuple[float, float, str]]:
 
 
 def duration(word: str, voice: int | Voice) -> float:
-    """Returns the duration in seconds of a word, spoken by a `Voice` or the one with this index in
-    VOICES.
+    """Returns the duration in seconds of a spoken word.
+
+    `voice` is a `Voice` or its index in VOICES.
+
+    Raises:
+        ValueError: the word is not in WORDS.
     """
     return phonemes(word, voice)[-1][1]
 
@@ -190,9 +197,11 @@ def duration(word: str, voice: int | Voice) -> float:
 def speak(word: str, voice: int | Voice) -> np.ndarray:
     """Returns a spoken word, mono samples float64 [S] at 16 kHz.
 
-    All words are equally loud: the rms over the louder half of the samples is NOMINAL. The word is
-    one of the lexicon (`phonemes`). The array is cached and shared, so it is
-    read-only. voice is a `Voice` or its index in VOICES.
+    All words are equally loud: the rms over the louder half of the samples is NOMINAL. The array is
+    cached and shared, so it is read-only. `voice` is a `Voice` or its index in VOICES.
+
+    Raises:
+        ValueError: the word is not in WORDS.
     """
     speaker, tracks = parameters(voice), _tracks(word, voice)
     frames = len(tracks["voice"])
@@ -238,9 +247,11 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
 
 
 def _tracks(word: str, voice: int | Voice) -> dict[str, np.ndarray]:
-    """Computes the filter parameters of every frame, each float64 [frames].
+    """Returns the parameters of sources and filters for every FRAME samples, float64 [frames] each.
 
-    Values are constant within a state and linear around its boundaries.
+    The keys are "f1", "f2", "f3", "hiss_hz", "hiss_width" and "nasal_zero" in Hz, the levels
+    "voice", "breath" and "hiss", and "nasal", 1 in a nasal consonant. Values are constant within a
+    state. Around its boundaries they are linear, except for those of the hiss in Hz.
     """
     names = ("f1", "f2", "f3", "voice", "breath", "hiss", "hiss_hz", "hiss_width", "nasal")
     states = [
@@ -279,9 +290,9 @@ def _loudness(x: np.ndarray) -> float:
 
 
 def _pulses(pitch: float, n: int) -> np.ndarray:
-    """Synthesises a glottal pulse train, float64 [n], with an rms of 0.1.
+    """Returns the pulses of the vocal folds, float64 [n], with an rms of 0.1.
 
-    The pitch falls from 1.08 to 0.86 of `pitch`. A resonator at 0 Hz smooths the pulses.
+    The pitch falls from 1.08 to 0.86 times `pitch` (Hz). A resonator at 0 Hz smooths the pulses.
     """
     hertz = pitch * np.linspace(1.08, 0.86, n)
     phase = np.cumsum(hertz) / SAMPLE_RATE
@@ -302,11 +313,11 @@ def _pulses(pitch: float, n: int) -> np.ndarray:
 def _filter(
     x: np.ndarray, hertz: np.ndarray, width: np.ndarray, anti: bool = False, unit_peak: bool = False
 ) -> np.ndarray:
-    """Applies equation (1), or (2) if `anti`, float64 [S] -> [S].
+    """Applies the resonator (1), or the anti-resonator (2) if `anti`, float64 [S] -> [S].
 
     Args:
-        x: input.
-        hertz, width: centre and width in Hz for every FRAME samples.
+        x: input, [S].
+        hertz, width: centre and bandwidth in Hz for every FRAME samples, [S / FRAME].
         anti: True for the anti-resonator (2). Default: False.
         unit_peak: True for a gain of 1 at the centre, as for noise. Default: False, a gain of 1 at
             0 Hz.

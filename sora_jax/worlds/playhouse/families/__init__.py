@@ -1,6 +1,7 @@
-"""FAMILIES: the families of scenes by name.
+"""FAMILIES: the registry of families (kinds of scenes) by name.
 
-`base.Family` is the interface of a family. `draw.draw` turns a family into a data set.
+`base.Family` is the interface of a family. `draw.draw` draws takes of a family. A new one is
+registered by
 
     @FAMILIES.register
     class Moon(Room):

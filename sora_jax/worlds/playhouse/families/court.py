@@ -1,24 +1,26 @@
 """Family `court`: an attempted action that succeeds or fails.
 
+    action                           outcomes
     throw   at a hoop                swish, rim-in, bank-in, rim-out, board-out, short, airball
     shot    at a goal with a keeper  in, saved, post
     jump    a ball rolls at a gap    lands, falls
 
 The outcome is drawn first, each of the twelve with equal probability. Then a launch with this
-outcome is drawn by rejection sampling. The ball is aimed at a point of the furniture that
-suits the outcome, and `court_outcome.outcome` reads the actual outcome from the exact motion.
-Captions state the action and the outcome. Intents state the action alone; the first frames
-decide its outcome.
+outcome is drawn by rejection sampling: the ball is aimed at a point of the furniture that suits the
+outcome, and `court_outcome.outcome` determines the actual outcome from the exact motion. Captions
+state the action and the outcome. Intents state the action alone, so a model must infer the outcome
+from given first frames.
 
 **Margins.** Two clips with the same first frames but different outcomes cannot be told apart.
-`Take.margin` (`court_outcome.margins`) bounds how far apart the paths of two outcomes are. Scores
-leave out scenes whose margin is under MARGIN_PX pixels. So that enough scenes are left, every other
-take is the one with the largest margin of up to CANDIDATES draws.
+`Take.margin` (`court_outcome.margins`) is a lower bound of the distance between the paths of two
+outcomes. Scores leave out scenes whose margin is under MARGIN_PX pixels. So that enough scenes are
+left, half of the takes are the draw with the largest margin of up to CANDIDATES draws.
 
-**Splits.** `combo` holds one colour of each outcome, a pair that no other split shows. Of the other
-20 factor tuples of an outcome, a hash assigns two to `val` and one to `paraphrase`, whose captions
-use held-out phrases. `ood_velocity` (faster), `ood_size` (smaller or larger) and `ood_gravity`
-(that of Mars, because on the moon a throw outlasts a clip) have a factor value of their own.
+**Splits.** `combo` holds out one colour of the ball for each outcome; no other split shows the two
+together. Of the other 20 combinations of colour, size and direction with an outcome, a hash assigns
+two to `val` and one to `paraphrase`, whose captions use held-out phrases. `ood_velocity` has faster
+balls than all other splits, `ood_size` smaller and larger ones, and `ood_gravity` the gravity of
+Mars (on the moon a throw would outlast a clip).
 
 Scenes are drawn with the target to the right. A target to the left is the mirror image.
 """
@@ -66,15 +68,16 @@ from sora_jax.worlds.playhouse.spec import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-RADII = {"small": (0.19, 0.22), "large": (0.27, 0.31)}
+RADII = {"small": (0.19, 0.22), "large": (0.27, 0.31)}  # ranges in metres
 OOD_RADII = {"small": (0.13, 0.16), "large": (0.35, 0.38)}
 MATERIALS = ("rubber", "wood", "metal")
 LONGEST = 1.6  # seconds: longest flight of a throw to the hoop
-HEADROOM = 0.05  # metres between a ball and the upper edge
-MARGIN_PX = 1.5  # pixels at every frame size; scenes are drawn for a 64-pixel frame
+HEADROOM = 0.05  # least distance in metres between a ball and the upper edge of the view
+# least margin that is scored, in pixels at every frame size; scenes are drawn for 64 pixels
+MARGIN_PX = 1.5
 SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii count as small
-SHOWN = 0.25  # smallest share of the frames in which a ball is visible: nets hide it
-CANDIDATES = 12  # draws of a scene from which the largest margin is kept
+SHOWN = 0.25  # least fraction of the frames in which a ball is seen; nets hide it in others
+CANDIDATES = 12  # draws of a scene of which the one with the largest margin is kept
 Launch = tuple[Point, Point, float, str]  # start, velocity, spin in rad/s, name in spec.LAUNCHES
 
 
@@ -97,9 +100,9 @@ class Court(Family):
 
         Args:
             stream: random numbers of the take.
-            split: of the take. One that begins with "ood" becomes the facts' regime; else it is
-                "usual". The facts may belong to another split (`split_of`); the caller then draws
-                again.
+            split: split of the take. If its name begins with "ood", it is the regime of the facts;
+                else the regime is "usual". The facts may belong to another split (`split_of`); the
+                caller then draws again.
             aim: (action, outcome) from `aim`, such as ("throw", "rim-out").
         """
         colour, size, direction = (
@@ -120,12 +123,11 @@ class Court(Family):
     def draw_scene(
         self, stream: Stream, facts: CourtFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        # every other take is the draw with the largest margin of several
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, and its motion over `seconds`.
 
-        stream gives the random numbers.
+        Returns None if this draw fails. `stream` gives the random numbers.
         """
+        # for half of the takes, the draw with the largest margin of up to CANDIDATES
         found, limit = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * limit):
             scene = _draw_scene(stream, facts)
@@ -154,23 +156,26 @@ class Court(Family):
         return court_captions.intent(facts, variant)
 
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
-        """Returns {"margin": metres, "margin_speed": m/s}: how far launches with another outcome
-        are (`Take`).
+        """Returns {"margin": metres, "margin_speed": m/s}, two fields of the `Take`: how much the
+        path, and the speed of the launch, differ from those of another outcome.
         """
         right = scene if facts.direction == "right" else furniture.mirrored_scene(scene)
         margin, speed = margins(right, facts, seconds)
         return {"margin": margin, "margin_speed": speed}
 
     def parse(self, text: str) -> CourtFacts:
-        """Returns the facts of a caption or an intent (a caption without the outcome). Raises
-        CaptionError if the text is neither.
+        """Returns the facts of a caption, or of an intent, whose outcome is "".
+
+        Raises:
+            CaptionError: the text is neither.
         """
         return court_captions.parse(text)
 
     def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
         """Returns a line for each fact: colour, size, action, direction, target and outcome.
 
-        The facts of an intent have no outcome. reading holds the measurements of the clip.
+        The direction is that of the ball, the target the side of the hoop, goal or gap. The facts
+        of an intent have no outcome. `reading` holds the measurements of the clip.
         """
         visible = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
         ball = next((t for t in visible if t.colour == facts.colour), None)
@@ -197,9 +202,9 @@ class Court(Family):
 
 @functools.cache
 def _splits(action: str, outcome: str) -> dict[str, str]:
-    """Returns the split of every factor tuple of an outcome that is not in `train`.
+    """Returns {key of facts: split} for the facts with an outcome that do not belong to `train`.
 
-    Tuples are ranked by their hash, so that every outcome has tuples in every split.
+    The keys (`CourtFacts.key`) are ranked by their hash, so that every outcome is in every split.
     """
     held_out = list(COLOURS)[zlib.crc32(outcome.encode()) % len(COLOURS)]
     tuples = [
@@ -208,7 +213,7 @@ def _splits(action: str, outcome: str) -> dict[str, str]:
     ranked = sorted(
         (f.key() for f in tuples if f.colour != held_out), key=lambda key: zlib.crc32(key.encode())
     )
-    # the tuples that are left are those of `train`
+    # the facts that are left belong to `train`
     named = dict(zip(ranked, ("val", "val", "paraphrase"), strict=False))
     return named | {f.key(): "combo" for f in tuples if f.colour == held_out}
 
@@ -250,7 +255,7 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
 
 
 def _flight(start: Point, target: Point, time: float, gravity: float) -> Point:
-    """Returns the velocity that takes a ball from start to target in `time`."""
+    """Returns the velocity (m/s) with which a ball flies from start to target in `time` seconds."""
     return (target[0] - start[0]) / time, (target[1] - start[1]) / time + 0.5 * gravity * time
 
 

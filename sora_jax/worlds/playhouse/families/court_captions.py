@@ -1,12 +1,12 @@
-"""Facts and captions of family `court`, and the parser of both.
+"""Facts and captions of family `court` (throws, shots, jumps), and the parser of captions.
 
 A caption states the attempted action, then its outcome. An intent states the action alone.
 
-    caption = intent joint outcome "."          intent = article size colour noun attempt
+    caption = intent joint result           intent = "a" size colour noun attempt
 
-The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads
-all phrases; a text without an outcome is an intent. A variant number selects the phrases, so a
-caption is a pure function of (facts, variant).
+A result is one of the phrases of an outcome in RESULTS. The last phrase of every table is held out:
+only the split `paraphrase` uses it. `parse` reads all phrases; a text without a result is an
+intent. A variant number selects the phrases, so a caption is a pure function of (facts, variant).
 """
 
 import dataclasses
@@ -83,10 +83,10 @@ class CourtFacts:
     """The facts that a caption states about a clip of family `court`, and its regime.
 
     Attributes:
-        colour: of the ball.
-        size: of the ball.
+        colour: colour of the ball, a name in COLOURS.
+        size: size of the ball, "small" or "large".
         action: "throw", "shot" or "jump".
-        outcome: name of the outcome; "" in an intent, which does not state it.
+        outcome: name of the outcome, one of OUTCOMES[action]; "" for an intent.
         direction: side of the target, "left" or "right".
         regime: "usual" (default) or a split `ood_...`; captions do not state it.
     """
@@ -154,10 +154,10 @@ _ATTEMPTS = {
 
 
 def parse(text: str) -> CourtFacts:
-    """Returns the facts of a caption, or of an intent, which lacks the outcome: it is "".
+    """Returns the facts of a caption, or of an intent, whose outcome is "".
 
     Raises:
-        CaptionError: it is neither; with the column and what was expected there.
+        CaptionError: the text is neither. The message says the column and what was expected there.
     """
     reader = Reader(text)
     size, colour = reader.ball()

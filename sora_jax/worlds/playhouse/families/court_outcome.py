@@ -1,16 +1,15 @@
-"""Outcomes of family `court`, read from the exact motion, and their margins.
+"""Outcomes of family `court` (throws, shots, jumps) from the exact motion, and their margins.
 
-All functions take scenes whose target is to the right (`furniture.mirrored_scene` turns
-others).
+The functions need scenes whose target is to the right (`furniture.mirrored_scene` mirrors others).
 
-`margins` changes the velocity of the launch by dv in eight directions (of a jump: its speed)
-until the outcome is another one. Before the outcome is decided, at time t, the paths then
-differ by
+`margins` asks how different the path of a ball with another outcome must be. It changes the
+velocity of the launch by dv in eight directions, or the speed of a jump in two. At the time t at
+which the outcome is decided, the paths then differ by
 
     d = |dv| t                                                                                   (1)
 
-The margin is the largest d of a short ladder up to which no direction changes the outcome. It
-is a lower bound in metres.
+The margin is the largest distance d of LADDER up to which no change of the velocity changes the
+outcome. It is a lower bound in metres.
 """
 
 import dataclasses
@@ -31,9 +30,11 @@ from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import Scene
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-CLEAR_START, QUIET_END = 0.25, 0.4  # seconds at the start and the end without a decision
+# seconds at the start and the end of a clip in which the outcome must not be decided
+CLEAR_START, QUIET_END = 0.25, 0.4
 PASS = 1e-6  # metres: rounding error of the point where a line is crossed
-LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels of a 64-pixel frame
+LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1), in pixels of a 64-pixel frame
+# directions of dv, factors on (x, y)
 WAYS = (
     (1, 0),
     (-1, 0),
@@ -55,7 +56,7 @@ def outcome(scene: Scene, action: str, seconds: float) -> str | None:
     be visible.
 
     Args:
-        scene: with its target to the right.
+        scene: a scene with its target to the right.
         action: "throw", "shot" or "jump".
         seconds: duration of the clip.
     """
@@ -64,11 +65,10 @@ def outcome(scene: Scene, action: str, seconds: float) -> str | None:
 
 
 def judged(scene: Scene, action: str, seconds: float) -> Decided | None:
-    """Returns (outcome, time in s from which it is decided) of a scene; None without a named
-    outcome.
+    """Returns (outcome, time in s at which it is decided) of a scene; None without a named outcome.
 
     Args:
-        scene: with its target to the right.
+        scene: a scene with its target to the right.
         action: "throw", "shot" or "jump".
         seconds: duration of the clip.
     """
@@ -80,7 +80,10 @@ def judged(scene: Scene, action: str, seconds: float) -> Decided | None:
 
 
 def _touched_first(touched: list[str], board: str, rim: str) -> str | None:
-    """Returns `board` if the board was touched first, `rim` if only the rim was, else None."""
+    """Returns `board` if the board was touched first, `rim` if only the rim was touched, else None.
+
+    `touched` holds "board" or "rim" for each contact, in order.
+    """
     if touched[0] == "board":
         return board
     return rim if set(touched) == {"rim"} else None
@@ -94,10 +97,9 @@ def _named(outcome: str | None, time: float) -> Decided | None:
 def _crossings(
     motion: Trajectory, axis: int, level: float, seconds: float
 ) -> list[tuple[float, float, float]]:
-    """Returns the times at which the ball's centre crosses x = where (axis 0) or y = where (axis
-    1).
+    """Returns where the ball's centre crosses the line x = level (axis 0) or y = level (axis 1).
 
-    Each is (time, the other coordinate, velocity along the axis).
+    Each crossing is (time, the other coordinate, velocity along the axis), in s, metres and m/s.
     """
     found, arcs = [], motion.arcs[0]
     ends = [*arcs[1:, 0].tolist(), seconds]
@@ -210,14 +212,14 @@ def _top(motion: Trajectory, time: float, far: float, height: float) -> bool:
 
 
 def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
-    """Returns how far other launches are that have another outcome: in metres of path, and in m/s
-    of speed.
+    """Returns `Take.margin` and `Take.margin_speed` of a scene.
 
-    They are `Take.margin` and `Take.margin_speed`, both lower bounds.
+    They are lower bounds of the distance in metres between the ball's path and a path with another
+    outcome, equation (1), and of the difference in m/s of the launches of the two.
 
     Args:
-        scene: with its target to the right.
-        facts: of the scene.
+        scene: a scene with its target to the right, which has an outcome.
+        facts: facts of the scene.
         seconds: duration of the clip.
     """
     actual = judged(scene, facts.action, seconds)

@@ -1,22 +1,22 @@
 """Family `film`: the balls of a room, in one of four styles, with a camera and sometimes a voice.
 
-The camera stands still or moves. The voice, if there is one, names a ball.
+The camera stands still or moves. The voice, if there is one, says the colour of a ball at the
+start.
 
-Facts are those of a room, plus style and camera, the order in which the first two balls land
-if two bounce, and the number of the voice that names the first ball at the start.
+Facts are those of a room (family `room`), style and camera, the order in which the first two balls
+land if two bounce, and the index of the voice.
 
-**Splits**, by the factor tuple alone:
+**Splits**, by the facts alone:
 
     ood_velocity   thrown or rolled faster than in any other split
     ood_size       balls smaller or larger than in any other split
-    ood_gravity    that of Mars
-    length         twice as long, with the facts of all of it
-    speakers       one of the voices that no other split has
-    combo          a style with a camera (3 pairs of 20) that no other split shows together
-    order          a colour landing before another (6 pairs of 30) that no other split shows in this
-                   order
-    val, paraphrase, train   a hash of the rest: two in twenty, one, and seventeen; `paraphrase`
-                             uses held-out phrases
+    ood_gravity    the gravity of Mars
+    length         clips that last twice as long; the facts are those of the whole clip
+    speakers       a voice that no other split has
+    combo          a style with a camera move (3 of 20 pairs) that no other split shows together
+    order          a colour that lands before another (6 of 30 pairs); no other split has this order
+    val, paraphrase, train   all other facts, by a hash: two in twenty, one, and seventeen;
+                             `paraphrase` uses held-out phrases
 """
 
 import dataclasses
@@ -56,8 +56,8 @@ from sora_jax.worlds.playhouse.voice import HELD_OUT_VOICES, TRAIN_VOICES
 OOD_SIZES = {"small": (0.15, 0.18), "large": (0.50, 0.54)}
 # factor on the speeds of `ood_velocity`; fastest sideways speed of all other splits, m/s
 OOD_SPEED, FASTEST = 1.5, 2.6
-LONGER = 2.0  # duration of clips of `length`, in usual durations
-NAMED = 0.2  # seconds into the clip at which a voice names the first ball
+LONGER = 2.0  # duration of clips of the split `length`, in usual durations
+NAMED = 0.2  # time in s at which a voice says the colour of the first ball
 HELD_OUT_PAIRS = (("realistic", "shake"), ("cinematic", "pan"), ("anime", "follow"))
 ORDER_PHRASES = (
     ". The {a} one lands before the {b} one",
@@ -70,9 +70,9 @@ WORDS = tuple(sorted({*captions.WORDS, *LOOK_WORDS, *_ENDS.split()}))
 
 
 def held_out_order(first: tuple[str, str]) -> bool:
-    """Returns whether balls of two colours land in an order that only the split `order` shows.
+    """Returns whether only the split `order` shows two balls that land in this order.
 
-    first holds both colours in that order. Its reverse is in no such split.
+    `first` holds their colours, in the order of landing. The reverse order is not held out.
     """
     colours = list(COLOURS)
     return (colours.index(first[1]) - colours.index(first[0])) % len(colours) == 2
@@ -83,12 +83,13 @@ class FilmFacts:
     """The facts that a caption states about a clip of family `film`, and its regime.
 
     Attributes:
-        balls: the facts of the balls.
+        balls: the facts of the balls. A voice names the first one.
         look: style and camera.
-        first: colours of the first two balls to land, in order. Default: None, fewer than two
-            bounce.
-        voice: index of the voice that speaks. Default: None, no voice.
-        regime: "usual", a split `ood_...` or `length`; captions do not state it. Default: "usual".
+        first: colours of the first two balls that land, in order. Default: None, fewer than two
+            balls bounce.
+        voice: index in `voice.VOICES` of the voice that speaks. Default: None, no voice.
+        regime: "usual", or the name of a split, `ood_...` or `length`, whose speeds, sizes, gravity
+            or duration the scene has; captions do not state it. Default: "usual".
     """
 
     balls: Facts
@@ -125,8 +126,9 @@ class FilmFacts:
 
 
 class Film(Family):
-    """The family of scenes `film`: balls in a room, drawn in a style, seen by a camera that may
-    move, and sometimes told by a narrator's voice.
+    """The family `film`: balls in a room, in one of four styles, seen by a camera that may move.
+
+    In half of the clips a voice names a ball.
     """
 
     name, formats = "film", ("nano", "S")
@@ -147,9 +149,7 @@ class Film(Family):
     words, text_length = WORDS, 80
 
     def styles_of(self, split: str) -> tuple[str, ...]:
-        """Returns the styles that a caller can choose in a split: all, but "flat" not in the split
-        `combo`.
-        """
+        """Returns the styles that a caller can choose in a split: all, except "flat" in `combo`."""
         held_out = {style for style, _ in HELD_OUT_PAIRS}
         return tuple(style for style in self.styles if split != "combo" or style in held_out)
 
@@ -170,13 +170,13 @@ class Film(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[int, Look]) -> FilmFacts:
-        """Draws the balls, which of them lands first, and the narrator's voice, if there is one.
+        """Draws the balls, the order in which they land, and the voice, if there is one.
 
         Args:
             stream: random numbers of the take.
-            split: of the take. "speakers" has the held-out voices. "length", and one that begins
-                with "ood", become the facts' regime; else it is "usual". The facts may belong to
-                another split (`split_of`); the caller then draws again.
+            split: split of the take. "speakers" has the held-out voices. "length", or a name that
+                begins with "ood", is the regime of the facts; else the regime is "usual". The facts
+                may belong to another split (`split_of`); the caller then draws again.
             aim: (number of balls, look) from `aim`; the look is style and camera.
         """
         balls = room.draw_balls(stream, aim[0])
@@ -198,10 +198,8 @@ class Film(Family):
         )
 
     def split_of(self, facts: FilmFacts) -> str:
-        """Returns the split of facts, by what only one split shows, else by a hash of
-        `facts.key()`.
-
-        "none" if two splits would claim them.
+        """Returns the split of facts: the one that alone shows such facts, else one by a hash of
+        `facts.key()`; "none" if two splits would.
         """
         held_out = {
             "speakers": facts.voice in HELD_OUT_VOICES,
@@ -221,10 +219,10 @@ class Film(Family):
     def draw_scene(
         self, stream: Stream, facts: FilmFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, and its motion over `seconds`, twice as long in the
+        split `length`.
 
-        stream gives the random numbers.
+        Returns None if this draw fails. `stream` gives the random numbers.
         """
         seconds *= LONGER if facts.regime == "length" else 1.0
         sizes, speed = (
@@ -262,14 +260,14 @@ class Film(Family):
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> FilmFacts:
-        """Returns the facts of a caption. Raises CaptionError if the text is none."""
+        """Returns the facts of a caption. Raises CaptionError if the text is no such caption."""
         return parse(text)
 
     def judge(self, facts: FilmFacts, reading: Reading) -> list[Line]:
         """Returns a line for each fact: style, camera, voice, order of landing, and the balls.
 
-        Balls are read with the motion of the camera removed. reading holds the measurements of the
-        clip.
+        Balls are read with the motion of the camera removed. `reading` holds the measurements of
+        the clip.
         """
         steady = reading.steady
         lines = judge_look(facts.look, reading.style, seen_camera(reading))
@@ -286,10 +284,10 @@ class Film(Family):
 
 
 def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
-    """Returns (move, direction) of the camera that a clip of family `film` shows.
+    """Returns (move, direction) of the camera in a clip of family `film`; (None, None) if unknown.
 
-    A camera that follows a ball which falls straight, or that shakes without impacts, does not
-    move. The width of its views then tells it from a static camera.
+    A camera that follows a ball which falls straight down, or that shakes in a clip without
+    impacts, does not move. Only the width of its view then differs from that of a static camera.
     """
     camera, steady = reading.camera, reading.steady
     if camera is None or camera.kind != "static":
@@ -305,7 +303,7 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
 
 
 def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
-    """Judges the spoken word. A prompt without a voice has a line only if a word is heard."""
+    """Returns the line of the spoken word; none if the prompt has no voice and no word is heard."""
     expected = None if facts.voice is None else facts.balls.balls[0].colour
     if reading.audio_fault:
         return [Line.unread(None, "voice", expected, reading.audio_fault)] if expected else []
@@ -314,17 +312,17 @@ def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
 
 
 def faster(balls: Sequence[Ball], limit: float) -> bool:
-    """Returns whether balls are launched, and each launched ball is faster than `limit` m/s
-    sideways.
+    """Returns whether every thrown or rolled ball is faster than `limit` m/s sideways; False if all
+    balls are dropped.
     """
     speeds = [abs(ball.velocity[0]) for ball in balls if ball.launch != "dropped"]
     return bool(speeds) and min(speeds) > limit
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
-    """Returns the colours of the balls of a scene in the order in which they first hit the floor.
+    """Returns the colours of the balls of a scene, in the order in which they first hit the floor.
 
-    Rolled balls lie on the floor and do not count. motion is that of the scene.
+    Rolled balls lie on the floor and are left out. `motion` is that of the scene.
     """
     return tuple(
         dict.fromkeys(scene.balls[c.a].colour for c in motion.contacts if c.kind == "floor")
@@ -355,10 +353,10 @@ def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
 def parse(text: str) -> FilmFacts:
     """Returns the facts of a caption of family `film`.
 
-    A caption does not state which voice speaks; any voice is read as 0.
+    A caption does not state which voice speaks, so `voice` is 0 for any voice.
 
     Raises:
-        CaptionError: the text is no caption; with the column and what was expected there.
+        CaptionError: the text is no caption. The message says the column and what was expected.
     """
     look, rest = parse_look(text)
     rest, named = _ending(rest, VOICE_PHRASES)
@@ -370,9 +368,10 @@ def parse(text: str) -> FilmFacts:
 
 
 def _ending(text: str, phrases: Sequence[str]) -> tuple[str, dict | None]:
-    """Splits a text into (the part before its last phrase, the colours in that phrase).
+    """Splits off one of `phrases` at the end of a text.
 
-    If it ends with none of the phrases, returns (text, None).
+    Returns (the text before it, the colours in it by the names of their slots), or (text, None) if
+    the text ends with none of the phrases.
     """
     colour = "|".join(COLOURS)
     for phrase in phrases:

@@ -1,19 +1,21 @@
 """Furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms.
 
 Lengths are in metres, for a target to the right. Measures that are the same in all scenes are
-constants here. They are public knowledge, which the oracle uses too
-(`oracles/court_furniture.py`).
+constants here. The oracle uses them too (`oracles/court_furniture.py`).
 """
 
 import dataclasses
 
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, Scene, Shape
 
-EXTENT = 5.0
+EXTENT = 5.0  # side of the view
+# x of the front and back of the rim and of the board, their radii
 HOOP_FRONT, HOOP_BACK, BOARD, RIM_RADIUS, BOARD_RADIUS = 2.55, 3.70, 4.08, 0.06, 0.06
-BOARD_TOP = 1.0  # above the rim
+BOARD_TOP = 1.0  # height of the board's top above the rim
+# x of the goal line, radius of the bar, x of the keeper
 GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
-PAD_HALF, PAD_RADIUS = 0.22, 0.08  # of the keeper: half length and radius
+PAD_HALF, PAD_RADIUS = 0.22, 0.08  # half length and radius of the keeper
+# ranges of the heights of the rim and of the bar
 HOOP_HEIGHTS, GOAL_HEIGHTS = (1.9, 2.2), (1.7, 2.0)
 _MIRRORED: dict[str | None, str] = {"left": "right", "right": "left"}  # directions
 Point = tuple[float, float]  # (x, y) in metres; of a velocity, in m/s
@@ -22,8 +24,8 @@ Point = tuple[float, float]  # (x, y) in metres; of a velocity, in m/s
 def hoop(h: float) -> tuple[Shape, ...]:
     """Returns the shapes of a basketball hoop at height h in metres.
 
-    The first three are front and back of the rim, in cross-section, and the board. The others are
-    only visible: post and bracket, net, and the near half of the rim.
+    The first three are front and back of the rim, in cross-section, and the board. Balls touch only
+    these. The others are the white face of the board, post, brackets, net and rim.
     """
     front, back = HOOP_FRONT, HOOP_BACK
     board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
@@ -56,12 +58,12 @@ def hoop(h: float) -> tuple[Shape, ...]:
 def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
     """Returns the shapes of a goal with a keeper.
 
-    The first four are the bar, in cross-section, the keeper, and the net at the back and above. The
-    others are only visible: the mesh and the near post.
+    The first four are the bar, in cross-section, the keeper, and the net at the back and above.
+    Balls touch only these. The others are the mesh of the net and the near post.
 
     Args:
-        h: height in metres.
-        path: knots (time in s, dx, dy in metres) of the keeper.
+        h: height of the bar in metres.
+        path: knots (time in s, dx, dy in metres) of the keeper's motion.
     """
     back = GOAL + 0.75
     mesh = [
@@ -86,8 +88,8 @@ def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape,
 def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
     """Returns the shapes of two platforms with a gap between them.
 
-    Lengths are in metres. One has height `top` and ends at x = edge. The other has height `low` and
-    starts at x = far.
+    The left one has height `top` and ends at x = edge. The right one has height `low` and starts at
+    x = far. Lengths are in metres.
     """
     deep = -BELOW_FLOOR - 0.1  # below the frame
     return tuple(
@@ -97,7 +99,7 @@ def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
 
 
 def mirrored(shape: Shape) -> Shape:
-    """Returns the shape with left and right exchanged."""
+    """Returns a shape of a court, mirrored left to right about x = EXTENT / 2."""
     return dataclasses.replace(
         shape,
         points=tuple((EXTENT - x, y) for x, y in reversed(shape.points)),
@@ -107,7 +109,7 @@ def mirrored(shape: Shape) -> Shape:
 
 
 def mirrored_scene(scene: Scene) -> Scene:
-    """Returns the scene with left and right exchanged."""
+    """Returns a scene of a court, mirrored left to right about x = EXTENT / 2."""
     e = scene.extent
     balls = tuple(
         dataclasses.replace(

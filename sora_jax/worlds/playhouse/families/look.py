@@ -1,9 +1,9 @@
-"""Looks, the styles and cameras of filmed families: drawing, captions, parsing and judging.
+"""Looks, the styles and camera moves of families `film` and `occlude`: drawing, captions, judging.
 
     caption = style "," camera ":" clause
 
-The clause says what the balls do. The last phrase of every table is held out: only the split
-`paraphrase` uses it.
+The clause says what the balls do and is not handled here. The last phrase of every table is held
+out: only the split `paraphrase` uses it.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Look:
 
     Attributes:
         style: a name in FILM_STYLES.
-        camera: a name in MOVES.
+        camera: camera move, a name in MOVES.
         direction: of a pan, "left" or "right". Default: None, for other moves.
     """
 
@@ -50,17 +50,19 @@ def draw_look(stream: Stream, style: str, camera: str) -> Look:
 
 
 def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tuple[str, str]]:
-    """Returns every (style, camera move); with `style`, only those of that style.
+    """Returns every pair (style, camera move).
 
-    moves are the camera moves. Default: MOVES.
+    Args:
+        style: the only style. Default: None, all of FILM_STYLES.
+        moves: the camera moves. Default: MOVES.
     """
     return [(name, move) for name in FILM_STYLES if style in (None, name) for move in moves]
 
 
 def words_of(look: Look, pick: Picker) -> str:
-    """Returns the part of a caption that states a look, up to and including the colon.
+    """Returns the part of a caption that states a look, up to the colon and a space.
 
-    pick chooses the phrases.
+    `pick` chooses the phrases.
     """
     return (
         f"{pick.phrase(STYLE_PHRASES[look.style])}, "
@@ -69,12 +71,12 @@ def words_of(look: Look, pick: Picker) -> str:
 
 
 def judge_look(look: Look, style: str | None, camera: tuple[str | None, str | None]) -> list[Line]:
-    """Returns a line each for style and camera: those of the prompt against those of a clip.
+    """Compares the look of a prompt with a clip. Returns lines for style, camera and its direction.
 
     Args:
-        look: of the prompt.
-        style: that the clip shows; None if it was not read.
-        camera: (move, direction) that the clip shows, with None likewise.
+        look: the look of the prompt.
+        style: style of the clip; None if it is unknown.
+        camera: (move, direction) of the camera in the clip; None where unknown.
     """
     lines = [
         Line.compare(None, "style", look.style, style),
@@ -100,8 +102,8 @@ def parse_look(text: str) -> tuple[Look, str]:
         errors stay correct.
 
     Raises:
-        CaptionError: the text does not start with a look; with the column and what was expected
-            there.
+        CaptionError: the text does not start with a look. The message says the column and what was
+            expected there.
     """
     head, colon, rest = text.partition(":")
     reader = Reader(head)

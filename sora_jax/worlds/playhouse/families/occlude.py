@@ -1,20 +1,22 @@
 """Family `occlude`: object permanence. A ball goes behind a panel and still exists, in four styles.
 
+The ball has one of three fates:
+
     passes     it comes out on the other side
     returns    it hits the wall behind the panel and comes out where it went in
-    revealed   it stays behind the panel, which lifts
+    revealed   it stays behind the panel until the panel lifts
 
-The panel does not affect the motion. The interval in which it hides all of the ball is exact
-(`hiding.py`) and stored with the take. Intents state only that the ball goes behind the panel.
-The fate of the hidden ball has to be inferred from the frames before.
+The panel does not affect the motion. The interval in which it hides the whole ball is exact
+(`hiding.py`) and stored with the take. Intents state only that the ball goes behind the panel, so
+a model must infer the fate from given first frames.
 
-A ball is in full view for at least the first and the last CLEAR seconds, and hidden for at
+The ball is in full view for at least the first and the last CLEAR seconds, and fully hidden for at
 least HIDDEN seconds in between. The camera stands still, pans or pushes in. A camera that
 follows the ball, or shakes at an impact, would reveal where a hidden ball is.
 
-**Splits**, by the factor tuple: `ood_velocity` and `ood_size` are as in `film.py`. `combo` holds
-one colour of each fate. Of the rest, a hash assigns two in twenty to `val` and one to `paraphrase`,
-whose captions use held-out phrases.
+**Splits**, by the facts alone: `ood_velocity` has faster balls than all other splits, `ood_size`
+smaller and larger ones. `combo` holds out one colour of the ball for each fate. Of the other facts,
+a hash assigns two in twenty to `val` and one to `paraphrase`, whose captions use held-out phrases.
 """
 
 import dataclasses
@@ -53,12 +55,12 @@ from sora_jax.worlds.playhouse.spec import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-CLEAR, HIDDEN = 0.25, 0.2  # seconds: least time in full view at each end, and hidden
-HEADROOM = 0.05  # metres between a ball and the upper edge
-FOOT = -0.15  # metres: a panel's foot is in front of the line y = 0 on which balls roll
-SPEED = 1.2  # factor on the speeds of a room
+CLEAR, HIDDEN = 0.25, 0.2  # seconds: least time in full view at each end, and fully hidden
+HEADROOM = 0.05  # least distance in metres between a ball and the upper edge of the view
+FOOT = -0.15  # metres: y of a panel's foot, which is nearer to the viewer than the balls
+SPEED = 1.2  # factor on the speeds of balls of family `room`
 LIFT = 0.25  # seconds in which a panel lifts
-MOVES = ("static", "pan", "push-in")
+MOVES = ("static", "pan", "push-in")  # camera moves
 LAUNCHES = {
     "thrown": ("is thrown to the {d}", "flies to the {d}", "is tossed {d}"),
     "rolled": ("rolls to the {d}", "rolls {d}", "is rolled to the {d}"),
@@ -93,13 +95,14 @@ class OccludeFacts:
     """The facts that a caption states about a clip of family `occlude`, and its regime.
 
     Attributes:
-        colour: of the ball.
-        size: of the ball.
+        colour: colour of the ball, a name in COLOURS.
+        size: size of the ball, "small" or "large".
         launch: "thrown" or "rolled".
-        direction: "left" or "right".
-        fate: "passes", "returns" or "revealed"; "" in an intent, which does not state it.
+        direction: direction of the ball, "left" or "right".
+        fate: "passes", "returns" or "revealed"; "" for an intent.
         look: style and camera.
-        regime: "usual" (default) or a split `ood_...`; captions do not state it.
+        regime: "usual", or the split `ood_...` whose speed or size the ball has; captions do not
+            state it. Default: "usual".
     """
 
     colour: str
@@ -148,9 +151,9 @@ class Occlude(Family):
 
         Args:
             stream: random numbers of the take.
-            split: of the take. One that begins with "ood" becomes the facts' regime; else it is
-                "usual". The facts may belong to another split (`split_of`); the caller then draws
-                again.
+            split: split of the take. If its name begins with "ood", it is the regime of the facts;
+                else the regime is "usual". The facts may belong to another split (`split_of`); the
+                caller then draws again.
             aim: (fate, look) from `aim`. The fate is "passes", "returns" or "revealed"; the look is
                 style and camera.
         """
@@ -174,10 +177,9 @@ class Occlude(Family):
     def draw_scene(
         self, stream: Stream, facts: OccludeFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, and its motion over `seconds`.
 
-        stream gives the random numbers.
+        Returns None if this draw fails. `stream` gives the random numbers.
         """
         scene = Scene(
             seed=stream.integer(1 << 31),
@@ -227,7 +229,9 @@ class Occlude(Family):
     def details(
         self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float
     ) -> dict:
-        """Returns {"hidden": intervals in s in which the panel hides all of the ball} (`Take`)."""
+        """Returns {"hidden": (ball, start, end) in s of each interval in which the panel hides the
+        whole ball}, a field of the `Take`.
+        """
         return {"hidden": hidden(scene, motion, seconds)}
 
     def intent(self, facts: OccludeFacts, variant: int) -> str:
@@ -235,8 +239,8 @@ class Occlude(Family):
         return caption(dataclasses.replace(facts, fate=""), variant)
 
     def parse(self, text: str) -> OccludeFacts:
-        """Returns the facts of a caption or an intent (a caption without the outcome). Raises
-        CaptionError if the text is neither.
+        """Returns the facts of a caption, or of an intent, whose fate is "". Raises CaptionError if
+        the text is neither.
         """
         return parse(text)
 
@@ -244,8 +248,8 @@ class Occlude(Family):
         """Returns a line for each fact: look, colour, size, launch, direction, and whether the ball
         goes behind the panel.
 
-        For a caption it also judges the fate, and whether the ball is the same one afterwards and
-        on its course. An intent has none of these. reading holds the measurements of the clip.
+        For a caption there are also lines of the fate, and of whether the ball is the same one
+        afterwards and on its course. `reading` holds the measurements of the clip.
         """
         stage, permanence = reading.stage, reading.permanence
         move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
@@ -268,10 +272,10 @@ class Occlude(Family):
 
 
 def seen_fate(reading: Reading, colour: str) -> str | None:
-    """Returns the fate that a clip shows of a ball that goes behind a panel: "passes", "returns" or
-    "revealed".
+    """Returns the fate of the ball of a colour in a clip: "passes", "returns" or "revealed".
 
-    It is None if the ball of this colour is not visible both before and after the panel hides it.
+    It is None without a panel, or if the ball is not visible both before and after the panel hides
+    it. `reading` holds the measurements of the clip.
     """
     stage, permanence = reading.stage, reading.permanence
     if stage is None or stage.panel is None or permanence is None or not permanence.back:
@@ -293,8 +297,8 @@ def seen_fate(reading: Reading, colour: str) -> str | None:
 def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, seconds: float) -> Shape:
     """Draws a panel that stands on the floor.
 
-    It stands at the wall that the ball moves to ("returns"), or where the ball ends, and then it
-    lifts ("revealed"), or anywhere ("passes").
+    For "returns" it stands at the wall to which the ball moves. For "revealed" it stands at x =
+    `last`, the end of the ball's motion, and lifts. For "passes" it stands anywhere.
     """
     wide, high = stream.uniform(0.9, 1.9), stream.uniform(1.2, 2.9)
     if facts.fate == "returns":
@@ -312,11 +316,10 @@ def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, secon
 
 
 def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
-    """Returns what becomes of the ball behind the panel of a scene: "passes", "returns" or
-    "revealed".
+    """Returns the fate of the ball of a scene: "passes", "returns" or "revealed".
 
-    It is read from the exact motion; None if it is not clearly visible. seconds is the duration of
-    the clip.
+    It is None unless the exact motion shows it clearly: hidden once, for at least HIDDEN seconds,
+    with CLEAR seconds before and after. `seconds` is the duration of the clip.
     """
     behind, partly = hidden(scene, motion, seconds), hidden(scene, motion, seconds, fully=False)
     if len(behind) != 1 or len(partly) != 1 or behind[0][2] - behind[0][1] < HIDDEN:
@@ -343,7 +346,7 @@ def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
 
 
 def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the caption of facts. Facts without a fate give an intent.
+    """Returns the caption of facts, or their intent if they have no fate.
 
     Args:
         facts: the facts.
@@ -361,10 +364,10 @@ def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> st
 
 
 def parse(text: str) -> OccludeFacts:
-    """Returns the facts of a caption, or of an intent, which lacks the fate: it is "".
+    """Returns the facts of a caption, or of an intent, whose fate is "".
 
     Raises:
-        CaptionError: it is neither; with the column and what was expected there.
+        CaptionError: the text is neither. The message says the column and what was expected there.
     """
     look, rest = parse_look(text)
     reader = Reader(rest)

@@ -1,31 +1,32 @@
-"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of PhyWorld.
+"""Families `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of PhyWorld.
 
 PhyWorld is Kang et al. 2024, "How Far Is Video Generation from World Model"
 (arXiv:2411.02385). Its world is 10 x 10 units without bounds, with ideal balls on a blank
 background, no text and no sound. One unit is called a metre here.
 
-    uniform     a red ball moves to the right on a line
-    parabola    a red ball is thrown horizontally near the top, g = 2.5
+    uniform     a red ball moves to the right at constant velocity
+    parabola    a red ball is thrown horizontally near the top, g = 2.5 m/s^2
     collision   a red ball from the left and a blue one from the right meet head-on, elastically;
-                mass ~ r^2
+                their masses are proportional to r^2
 
-`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]). It
-has 300 x 100 (30k) or 1000 x 300 (300k) cells for one ball. For two balls it is the grid of
-the published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2 = 329,476 cells. The radii of one
-ball are also those of the published generator; the paper's text says 1.5. `val` has values
-between those of the grid, from the same ranges.
+`train` has one scene for each point of the paper's grid of speeds, 1 to 4 m/s, and radii, 0.7 to
+1.4 m (collision: 0.5 to 1.5 m). The grid of one ball has 300 x 100 (30k) or 1000 x 300 (300k)
+points. That of two balls is the grid of the published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2
+= 329,476 points. The radii of one ball are also those of the published generator; the paper's text
+says 1.5. `val` has any speeds and radii of the same ranges.
 
-Out-of-distribution radii are 0.3 to 0.6 and 1.5 to 2.0 (collision: 0.3 to 0.4 and 1.7 to 2.0).
-Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0. `ood_size` has such radii,
+Out-of-distribution radii are 0.3 to 0.6 and 1.5 to 2.0 m (collision: 0.3 to 0.4 and 1.7 to 2.0 m).
+Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0 m/s. `ood_size` has such radii,
 `ood_velocity` such speeds, `ood_velocity_size` both. Of two balls, the first one or both are
 out of distribution, as in the paper's levels.
 
-Two more training sets have the cells of `train`, seen otherwise. They ask whether symmetries of
-the laws help beyond the range of speeds:
+Two more training sets have the scenes of `train`, transformed by a symmetry of the laws of motion.
+They ask whether the symmetries help a model beyond the range of speeds:
 
-    train_flips   half of the clips mirrored left to right; without gravity, half also upside down
-    train_boosts  the camera moves up or down at a constant speed of at most 1 (Galilean boost).
-                  Speeds along x stay in [1, 4], so `ood_velocity` stays out of distribution
+    train_flips   half of the clips are mirrored left to right; without gravity, half also upside
+                  down
+    train_boosts  the balls have an additional velocity, up or down, of at most 1 m/s (Galilean
+                  boost). Speeds along x stay in [1, 4], so `ood_velocity` stays out of distribution
 
 One ball starts so that, where possible, it stays in view for 24 frames of 0.1 s. Two balls
 meet after frame 4 and at least 8 frames before the end.
@@ -45,10 +46,12 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 TASKS = ("uniform", "collision", "parabola")
-EXTENT, STEP, FRAMES = 10.0, 0.1, 32
-EDGE = 0.5  # units between a ball and the upper and lower edge of the view
+EXTENT, STEP, FRAMES = 10.0, 0.1, 32  # side of the view in metres, seconds per frame, frames
+EDGE = 0.5  # least distance in metres between a ball and the upper and lower edge of the view
+# ranges of speeds in m/s: usual, and the two out of distribution
 SPEEDS, SLOW, FAST = (1.0, 4.0), (0.0, 0.8), (4.5, 6.0)
-RADII = {1: (0.7, 1.4), 2: (0.5, 1.5)}  # by the number of balls
+# ranges of radii in metres by the number of balls: usual, and the two out of distribution
+RADII = {1: (0.7, 1.4), 2: (0.5, 1.5)}
 TINY, HUGE = {1: (0.3, 0.6), 2: (0.3, 0.4)}, {1: (1.5, 2.0), 2: (1.7, 2.0)}
 # (number of speeds, number of radii) of each ball, by the number of balls and the size of the set
 GRIDS = {
@@ -60,10 +63,10 @@ GRIDS = {
 # Coprime to the size of every grid: neighbours in the set are not neighbours in the grid.
 SHUFFLE = 7919
 TRAIN = ("train", "train_flips", "train_boosts")
-BOOST = 1.0  # largest speed of the camera in train_boosts, m/s
-IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames in view, before a collision and after it
+BOOST = 1.0  # largest additional speed in train_boosts, m/s
+IN_VIEW, BEFORE, AFTER = 24, 4, 8  # least frames in view, before a collision and after it
 Range = tuple[float, float]
-Point = tuple[float, float]  # (x, y) in units
+Point = tuple[float, float]  # (x, y) in metres
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +75,9 @@ class PhyWorldFacts:
 
     Attributes:
         task: "uniform", "collision" or "parabola".
-        split: the split of the data from whose ranges speeds and radii are drawn.
-        speeds: of one ball or two, in m/s.
-        radii: of one ball or two, in metres.
+        split: the split from whose ranges speeds and radii are drawn.
+        speeds: initial speed of each ball, one or two, in m/s.
+        radii: radius of each ball in metres.
     """
 
     task: str
@@ -100,8 +103,15 @@ SETS = tuple((task, size) for task in TASKS for size in ("30k", "300k"))
 
 
 class PhyWorld(Family):
-    """The family of one task of PhyWorld ("uniform", "collision" or "parabola"), at one size of its
-    training set.
+    """The family of one task of PhyWorld, with one size of its training set.
+
+    Args:
+        task: "uniform", "collision" or "parabola".
+        size: size of the training set, "30k" or "300k".
+
+    Attributes:
+        balls: number of balls of a scene.
+        grid: number of values of each speed, then of each radius, in the training set.
     """
 
     splits = (*TRAIN, "val", "ood_velocity", "ood_size", "ood_velocity_size")
@@ -119,18 +129,22 @@ class PhyWorld(Family):
 
     @property
     def random_key(self) -> tuple[int, ...]:
-        """The integers that begin the random key of each take of the task.
+        """The integers of the family in the random key of each of its takes (`stream.Stream`).
 
-        Both sizes of a task share them, and so they share their `val` and OOD scenes.
+        They are the same for both sizes of a task, so both have the same scenes in the splits other
+        than the training sets.
         """
         return (10 + TASKS.index(self.task),)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> PhyWorldFacts | None:
-        """Returns the cell of the grid that a take of TRAIN has; None in other splits.
+        """Returns the point of the grid that belongs to an index in a split of TRAIN, as facts.
 
-        The arguments are those of `Family.aim`.
+        It is None in other splits. The arguments are those of `Family.aim`.
+
+        Raises:
+            UserError: the index is not below the number of points.
         """
         if split not in TRAIN:
             return None
@@ -151,10 +165,10 @@ class PhyWorld(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: PhyWorldFacts | None) -> PhyWorldFacts:
-        """Returns the facts `aim` if given, else draws speeds (m/s) and radii (m) from the ranges
-        of the split.
+        """Returns `aim` if it is given, else facts with speeds and radii drawn from the ranges of
+        the split.
 
-        stream gives the random numbers.
+        `stream` gives the random numbers.
         """
         if aim is not None:
             return aim
@@ -172,16 +186,16 @@ class PhyWorld(Family):
         return PhyWorldFacts(self.task, split, speeds, radii)
 
     def split_of(self, facts: PhyWorldFacts) -> str:
-        """Returns the split whose ranges the speeds and radii of the facts are from."""
+        """Returns the split of the facts, from whose ranges speeds and radii are drawn."""
         return facts.split
 
     def draw_scene(
         self, stream: Stream, facts: PhyWorldFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene with one ball or two, of the speeds and radii of the facts, and its motion.
+        """Draws a scene with the speeds and radii of the facts, and its motion.
 
-        The motion lasts `seconds`, and at least FRAMES + 1 time steps of the paper. stream gives
-        the random numbers.
+        The motion lasts `seconds`, and at least FRAMES + 1 time steps of the paper. Returns None if
+        two balls cannot meet in view. `stream` gives the random numbers.
         """
         starts = (
             self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
@@ -215,9 +229,10 @@ class PhyWorld(Family):
     def _seen(
         self, stream: Stream, facts: PhyWorldFacts, starts: tuple[Point, ...]
     ) -> list[tuple[Point, Point]]:
-        """Returns (start, velocity) of each ball, as the split of the facts sees it.
+        """Returns (start, velocity) of each ball, flipped or boosted in `train_flips` and
+        `train_boosts`.
 
-        A boost keeps the centres in view for IN_VIEW steps where gravity lets them.
+        A boost is so slow that, without gravity, the balls stay in view for IN_VIEW time steps.
         """
         speeds = (facts.speeds[0], -facts.speeds[-1])
         motions = [(start, (v, 0.0)) for start, v in zip(starts, speeds, strict=False)]
@@ -265,7 +280,7 @@ class PhyWorld(Family):
         raise CaptionError(1, "no text, for scenes of PhyWorld have no captions", text)
 
     def judge(self, facts: PhyWorldFacts, reading: Reading) -> list[Line]:
-        """Returns a line for each speed and radius, all unread.
+        """Returns an unread line for each speed and radius, because there are no prompts.
 
         A clip of PhyWorld is scored against its scene instead (`oracles.phyworld`).
         """

@@ -1,7 +1,7 @@
 """Family `room`: one to three balls are dropped, thrown or rolled in a room and bounce.
 
-A scene is redrawn if its events could not be read at 8 frames/s, where an arc needs two frames
-to be visible. It then has one of the following:
+A scene is drawn again if its facts could not be read from a clip at 8 frames/s, where an arc
+between two contacts needs two frames to be visible. This is so if it has one of the following:
 
     - a contact in the last QUIET_END seconds: the motion after it would not be visible
     - two contacts of one ball closer than CLEAR_GAP seconds, or of any two balls closer than APART
@@ -10,7 +10,7 @@ to be visible. It then has one of the following:
     - a contact before CLEAR_START: the launch would not be visible
     - a ball that rises above the view, or a rolled ball that is knocked off the floor
 
-The split is a hash of the factor tuple (`Facts.key`): one combination in ten belongs to `val`.
+The split is a hash of the facts (`Facts.key`): one combination of facts in ten belongs to `val`.
 """
 
 import dataclasses
@@ -45,17 +45,20 @@ CLEAR_GAP = 0.28
 CLEAR_START = 0.25
 APART = 0.04
 FAINT = 0.7  # m/s
-HEADROOM = 0.05  # metres between a ball and the upper edge
+HEADROOM = 0.05  # least distance in metres between a ball and the upper edge of the view
 
+# probabilities of the number of balls, of launches, and of the number of bounces
 COUNT_WEIGHTS = {1: 0.45, 2: 0.42, 3: 0.13}
 LAUNCH_WEIGHTS = {"dropped": 0.35, "thrown": 0.4, "rolled": 0.25}
 BOUNCE_WEIGHTS = {1: 0.4, 2: 0.4, 3: 0.2}
-OF_A_BALL = ("size", "launch", "direction", "bounces")
+OF_A_BALL = ("size", "launch", "direction", "bounces")  # facts that are judged for each ball
 
 
 class Room(Family):
-    """The family `room`: one to three balls bounce in a room. gravity is in m/s^2; default that of
-    the earth.
+    """The family `room`: one to three balls bounce in a room.
+
+    Attributes:
+        gravity: in m/s^2; a subclass may have another one. Default: that of the earth.
     """
 
     name, facts_type, gravity = "room", Facts, GRAVITIES["earth"]
@@ -68,19 +71,18 @@ class Room(Family):
         return stream.choice(list(COUNT_WEIGHTS), COUNT_WEIGHTS.values())
 
     def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
-        """Draws the facts of `count` balls.
+        """Draws the facts of `count` balls, the aim of the take.
 
-        stream gives the random numbers, and `split` is not used.
+        `stream` gives the random numbers; `split` is not used.
         """
         return draw_balls(stream, count)
 
     def draw_scene(
         self, stream: Stream, facts: Facts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, and its motion over `seconds`.
 
-        stream gives the random numbers.
+        Returns None if this draw fails. `stream` gives the random numbers.
         """
         scene = draw_alone(stream, facts, seconds, gravity=self.gravity)
         if scene is None:
@@ -97,21 +99,27 @@ class Room(Family):
         return caption(facts, variant)
 
     def parse(self, text: str) -> Facts:
-        """Returns the facts of a caption. Raises CaptionError if the text is none."""
+        """Returns the facts of a caption. Raises CaptionError if the text is no such caption."""
         return parse(text)
 
     def judge(self, facts: Facts, reading: Reading) -> list[Line]:
-        """Returns a line for every fact of every ball; reading holds the measurements of the
-        clip.
+        """Returns a line for each fact of each ball (`judge_balls`). `reading` holds the
+        measurements of the clip.
         """
         return judge_balls(facts, reading)
 
 
 def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
-    """Returns a line for every fact of every ball in `facts`, then for the balls that the caption
-    does not have.
+    """Compares the balls of a caption with those of a clip.
 
-    A ball is identified by its colour. reading holds the measurements of the clip.
+    A ball is identified by its colour.
+
+    Args:
+        facts: the facts of the caption.
+        reading: the measurements of the clip.
+    Returns:
+        A line of the number of balls, one of whether each is one object throughout ("persistent"),
+        one for each fact of each ball, and one for each ball that only the clip has.
     """
     balls = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
@@ -135,8 +143,8 @@ def draw_balls(stream: Stream, count: int, names: Sequence[str] = tuple(COLOURS)
 
     Args:
         stream: random numbers.
-        count: of balls.
-        names: of the colours to draw from. Default: COLOURS.
+        count: number of balls.
+        names: names of the colours from which is drawn. Default: COLOURS.
     """
     colours, balls = list(names), []
     for _ in range(count):
@@ -167,11 +175,11 @@ def draw_alone(
         stream: random numbers.
         facts: facts of the balls.
         seconds: duration of the clip.
-        sizes: radius ranges in metres by size. Default: SIZES.
+        sizes: {size: range of the radius in metres}. Default: SIZES.
         speed: factor on the velocities of thrown and rolled balls. Default: 1.
         gravity: m/s^2. Default: that of the earth.
     Returns:
-        The scene, or None if the balls do not fit into the room.
+        The scene, or None if no such ball is found in 200 draws.
     """
     scene = Scene(
         seed=stream.integer(1 << 31),
@@ -208,7 +216,7 @@ def draw_ball(
         stream: random numbers.
         fact: facts of the ball.
         extent: width of the room in metres.
-        sizes: radius ranges in metres by size. Default: SIZES.
+        sizes: {size: range of the radius in metres}. Default: SIZES.
         speed: factor on the velocity of a thrown or rolled ball. Default: 1.
     """
     radius = stream.uniform(*sizes[fact.size])
@@ -244,10 +252,9 @@ def draw_ball(
 
 
 def _reads_alone(ball: Ball, fact: BallFacts, scene: Scene, seconds: float) -> bool:
-    """Returns whether the ball, if it met no other, would bounce as often as stated and stay in
-    view.
+    """Returns whether a ball that meets no other would bounce as `fact` states and stay in view.
 
-    It is computed in closed form, without a simulation.
+    It is computed in closed form, without a simulation. Walls do not change the result.
     """
     if fact.launch == "rolled":
         return True
@@ -274,8 +281,9 @@ def _apart(a: Ball, b: Ball) -> bool:
 
 
 def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
-    """Simulates a scene for `seconds` and returns its motion; None if the motion does not show the
-    facts clearly.
+    """Simulates a scene for `seconds` and returns its motion.
+
+    Returns None if the motion does not fulfil the facts, or breaks a rule of the module docstring.
     """
     last, latest = [-1.0] * len(scene.balls), -1.0
 

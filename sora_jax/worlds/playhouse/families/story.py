@@ -1,19 +1,20 @@
-"""Family `story`: one world under several shots, with a cast that acts and speaks.
+"""Family `story`: clips with cuts. All shots show one world, with a cast that acts and speaks.
 
-Facts are a storyboard, whose captions are both of its written forms, and the characters that
-play its cast. Intents leave out the outcomes of throws.
+Facts are a storyboard (the facts of each shot) and the characters that play its cast. A caption is
+the storyboard as prose or as cards. Intents leave out the outcomes of throws.
 
-**Splits**, by the factor tuple alone (storyboard and characters):
+**Splits**, by the facts alone:
 
     identity   characters that no other split has
-    order      a kind of act before another (HELD_OUT_ORDERS) that no other split shows so
+    order      a kind of act before another (HELD_OUT_ORDERS); no other split has this order
     length     six shots
-    gap_1 ... gap_6   a fact is shown again after 1 ... 6 shots that do not show it; training sees
-                      up to 2
-    val, paraphrase, train   a hash of the rest: two in twenty, one, and the others; `paraphrase`
-                             uses held-out phrases
+    gap_1 ... gap_6   a fact is shown again after 1 ... 6 shots that do not show it; the split train
+                      has gaps up to TRAIN_GAP = 2
+    val, paraphrase, train   by a hash of the other facts: two in twenty, one, and the others;
+                             `paraphrase` uses held-out phrases
 
-A take has as many shots as its family, or SHOTS[split] of `draw.py`.
+A take has as many shots as its family says (three in `story`), or SHOTS[split] in the splits of
+SHOTS.
 """
 
 import dataclasses
@@ -47,9 +48,10 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 FPS = 8  # frames per second of the clips; a shot has frames_of(SECONDS, FPS) frames
+# shots of the split `length`; largest gap of all splits, and of train
 LONG, MAX_GAP, TRAIN_GAP = 6, 6, 2
 SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MAX_GAP + 1)}
-# (first, later): the first act of one kind comes before the first of the other
+# (a, b): the first act of kind a comes before the first act of kind b
 HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
 HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
 UNREAD = "no oracle reads it yet"
@@ -61,8 +63,8 @@ class StoryFacts:
 
     Attributes:
         board: the storyboard.
-        characters: (part, index) in the catalogue of each of its cast; captions do not state them.
-            Default: (), unknown.
+        characters: (part, index) in `cast.catalogue` of each character of the cast, with part
+            "train" or "held_out"; captions do not state them. Default: (), unknown.
     """
 
     board: Storyboard
@@ -84,10 +86,10 @@ class StoryFacts:
 
 
 class Story(Family):
-    """A family of stories: one world under several shots, with a cast that acts and speaks.
+    """A family of stories: clips of several shots, with a cast that acts and speaks.
 
     Args:
-        name: of the family. Default: "story".
+        name: name of the family. Default: "story".
         shots: number of shots in the splits that SHOTS does not name. Default: 3.
     """
 
@@ -115,9 +117,9 @@ class Story(Family):
 
         Args:
             stream: random numbers of the take.
-            split: of the take. "identity" draws held-out characters; one that begins with "gap" has
-                wide shots at both ends. The facts may belong to another split (`split_of`); the
-                caller then draws again.
+            split: split of the take. "identity" has held-out characters. Splits whose names begin
+                with "gap" have wide shots at both ends. The facts may belong to another split
+                (`split_of`); the caller then draws again.
             aim: (style, number of shots) from `aim`.
         """
         style, shots = aim
@@ -132,10 +134,8 @@ class Story(Family):
         return StoryFacts(board, tuple((part, index) for index in chosen))
 
     def split_of(self, facts: StoryFacts) -> str:
-        """Returns the split of facts, by what only one split shows, else by a hash of
-        `facts.key()`.
-
-        "none" if two splits would claim them.
+        """Returns the split of facts: the one that alone shows such facts, else one by a hash of
+        `facts.key()`; "none" if two splits would.
         """
         largest, shots = gap(facts.board), len(facts.board.shots)
         held_out = {
@@ -155,10 +155,9 @@ class Story(Family):
     def draw_scene(
         self, stream: Stream, facts: StoryFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, and its motion, which lasts as long as the shots.
 
-        stream gives the random numbers.
+        Returns None if this draw fails. `stream` gives the random numbers; `seconds` is not used.
         """
         cast = tuple(catalogue(part)[index] for part, index in facts.characters)
         lengths = tuple(frames_of(shot.seconds, FPS) / FPS for shot in facts.board.shots)
@@ -167,7 +166,7 @@ class Story(Family):
     def caption(self, facts: StoryFacts, variant: int, split: str) -> str:
         """Returns the storyboard as text: prose for an even `variant`, cards for an odd one.
 
-        variant, any non-negative integer, also selects the paraphrase.
+        `variant`, any non-negative integer, also selects the paraphrase.
         """
         cards = bool(variant % 2)
         return write(facts.board, variant, held_out=split == "paraphrase", cards=cards)
@@ -175,7 +174,7 @@ class Story(Family):
     def intent(self, facts: StoryFacts, variant: int) -> str | None:
         """Returns the storyboard as text without outcomes of throws; None if no act has one.
 
-        variant selects the paraphrase.
+        `variant` selects the form and the paraphrase, as in `caption`.
         """
         acts = [act for shot in facts.board.shots for act in shot.acts]
         if not any(act.outcome for act in acts):
@@ -187,13 +186,15 @@ class Story(Family):
         return dataclasses.replace(facts, board=dataclasses.replace(facts.board, style=style))
 
     def parse(self, text: str) -> StoryFacts:
-        """Returns the facts of a storyboard in prose or cards. Raises CaptionError if the text is
-        none.
+        """Returns the facts of a storyboard, written as prose or cards. Raises CaptionError if the
+        text is no storyboard.
         """
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
-        """Returns lines for ambience and cuts, judged, and for each other fact, unread."""
+        """Returns lines of ambience and cuts, compared with the clip, and unread lines of all other
+        facts. `reading` holds the measurements of the clip.
+        """
         board = facts.board
         if reading.audio_fault:
             judged = [Line.unread(None, "ambience", board.ambience, reading.audio_fault)]
@@ -209,8 +210,10 @@ class Story(Family):
 
 
 def _cuts_line(board: Storyboard, reading: Reading) -> Line:
-    """Returns the line of the cuts: those that are visible must be seen within one frame, and no
-    other.
+    """Returns the line of the cuts, with times in s.
+
+    It is met if each visible cut of the storyboard (`visible_cuts`) is seen within one frame, and
+    each cut that is seen is within one frame of a cut of the storyboard.
     """
     fps = Fraction(reading.fps).limit_denominator(1001)
     try:
@@ -225,7 +228,7 @@ def _cuts_line(board: Storyboard, reading: Reading) -> Line:
 
 
 def _all_near(times: Sequence[float], others: Sequence[float], fps: Fraction) -> bool:
-    """Returns whether each of the times in s has one of `others` within one frame."""
+    """Returns whether each of `times` is within one frame of one of `others`; all are in s."""
     return all(any(abs(time - other) <= 1.01 / fps for other in others) for time in times)
 
 
@@ -235,17 +238,15 @@ def _act_text(act: Act) -> str:
 
 @functools.cache
 def bareheaded(part: str) -> tuple[int, ...]:
-    """Returns the numbers of the characters of a part of the catalogue that wear no hat.
+    """Returns the indices of the characters of a part of the catalogue that wear no hat.
 
-    A hat in a story is one that was put on.
+    Only they play in stories, where a hat shows that an actor has put it on.
     """
     return tuple(i for i, character in enumerate(catalogue(part)) if character.hair not in HATS)
 
 
 def held_out_order(board: Storyboard) -> bool:
-    """Returns whether the acts of a storyboard come in an order that only the split `order`
-    shows.
-    """
+    """Returns whether the acts of a storyboard have an order that only the split `order` shows."""
     kinds = [act.kind for shot in board.shots for act in shot.acts]
     first = {kind: kinds.index(kind) for kind in set(kinds)}
     pairs = itertools.permutations(first, 2)

@@ -1,7 +1,8 @@
-"""Drawing of storyboards: shots whose acts can be played one after another.
+"""Random drawing of storyboards (stories written shot by shot) that have no contradiction.
 
-The state that acts need and change is tracked while acts are drawn (`_Draft`), so a drawn
-storyboard has no contradiction. Acts are chosen until the shot has no time for another.
+An act needs a state of the world and changes it. The state is tracked while acts are drawn
+(`_Draft`), and only acts that it permits are drawn, up to MAX_ACTS for a shot and as long as the
+shot has time.
 """
 
 import dataclasses
@@ -30,20 +31,21 @@ from sora_jax.worlds.playhouse.storyboard import (
 )
 from sora_jax.worlds.playhouse.stream import Stream
 
-PAIR = 0.8  # share of stories with a cast of two
-APART = 0.3  # share of pairs that start in two places
-FRAME_WEIGHTS = (0.50, 0.22, 0.28)  # of storyboard.FRAMES
-MOVE_WEIGHTS = (0.4, 0.15, 0.15, 0.15, 0.15)  # of storyboard.MOVES
-JUMP, JUMPS = 0.15, (2.0, 5.0, 10.0)  # share of cuts with a time jump; its seconds
-OUTCOME_WEIGHTS = (0.65, 0.35)  # of storyboard.OUTCOMES
+PAIR = 0.8  # fraction of stories with a cast of two
+APART = 0.3  # fraction of pairs that start in two places
+FRAME_WEIGHTS = (0.50, 0.22, 0.28)  # probabilities of storyboard.FRAMES
+MOVE_WEIGHTS = (0.4, 0.15, 0.15, 0.15, 0.15)  # probabilities of storyboard.MOVES
+JUMP, JUMPS = 0.15, (2.0, 5.0, 10.0)  # fraction of cuts with a time jump; its durations in s
+OUTCOME_WEIGHTS = (0.65, 0.35)  # probabilities of storyboard.OUTCOMES
 BUDGET = 1.90  # seconds for the acts of one shot
 # upper bounds of the durations of acts, in seconds
 COSTS = {IDLE: 0.4, LOOK: 0.45, WALK: 0.46, GO: 1.45, THROW: 1.25, LAMP: 0.55, DOOR: 0.55}
 COSTS |= {HAT: 0.55, SAY: 0.45}
+# relative frequencies of acts
 WEIGHTS = {IDLE: 0.3, LOOK: 0.8, WALK: 1.5, GO: 0.7, THROW: 5.0, LAMP: 1.5, DOOR: 2.5}
 WEIGHTS |= {HAT: 0.8, SAY: 2.5}
 MAX_ACTS = 3  # of one shot
-# acts that a frame can show
+# {framing of a shot: kinds of acts that it can show}
 SHOWN = {
     "wide": tuple(WEIGHTS),
     "two-shot": (IDLE, LOOK, THROW, LAMP, HAT, SAY),
@@ -58,8 +60,8 @@ def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Story
         stream: random numbers.
         style: its style, a name in FILM_STYLES.
         shots: number of shots.
-        wide_ends: True for a wide shot of one place at the start and the end and none between, so
-            that facts are out of sight for shots - 2 shots. False for any frames.
+        wide_ends: True for wide shots first and last and no other wide shot, in which nobody leaves
+            a place, so that facts are out of sight for shots - 2 shots. False for any framings.
     """
     names = list(NAMES)
     count = 2 if stream.uniform() < PAIR else 1
@@ -74,7 +76,14 @@ def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Story
 
 
 class _Draft:
-    """A storyboard that is drawn, and the state of its world as far as it matters to acts."""
+    """A storyboard while it is drawn, and the part of the state of its world that acts need.
+
+    Attributes:
+        room: place of each actor.
+        switched: {(LAMP or DOOR, place): "on", "off", "open" or "closed"}, as far as acts fix it.
+        hats: handles of the actors that have put on a hat.
+        holder: handle of the actor that holds the ball; None if nobody does.
+    """
 
     def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool) -> None:
         self.stream, self.cast = stream, cast
@@ -86,7 +95,7 @@ class _Draft:
         self.holder: str | None = stream.choice(cast)
 
     def shot(self, number: int, wide: bool | None) -> Shot:
-        """Draws one shot. `wide` says whether it is; None for any frame."""
+        """Draws one shot: a wide one if `wide` is True, another framing if False, any if None."""
         stream = self.stream
         together = len(self.cast) == 2 and self.room[0] == self.room[1]
         weights = dict(zip(FRAMES, FRAME_WEIGHTS, strict=True))
@@ -104,7 +113,7 @@ class _Draft:
         return dataclasses.replace(shot, acts=self._acts(shot, stay=wide is not None))
 
     def _acts(self, shot: Shot, stay: bool) -> tuple[Act, ...]:
-        """Draws the acts of a shot; nobody leaves if `stay`."""
+        """Draws the acts of a shot. If `stay` is True, nobody goes to another place."""
         acts: list[Act] = []
         remaining = BUDGET
         for _ in range(1 + self.stream.integer(MAX_ACTS)):
@@ -113,7 +122,7 @@ class _Draft:
             if acts and acts[-1].kind == IDLE:
                 break
             kinds = {act.kind: WEIGHTS[act.kind] for act in options}
-            for act in acts[-1:]:  # nobody does the same twice at once
+            for act in acts[-1:]:  # no two acts of one kind in a row
                 kinds.pop(act.kind, None)
             if not kinds:
                 break
@@ -149,7 +158,10 @@ class _Draft:
         return [act for act in options if act.kind in SHOWN[shot.frame]]
 
     def _speech(self, act: Act, remaining: float) -> tuple[Act, float]:
-        """Draws the words of a speech; returns it and its duration."""
+        """Draws the words of a speech of at most `remaining` seconds.
+
+        Returns the act with its words, and its duration in s.
+        """
         words: list[str] = []
         cost = 0.0
         for _ in range(1 + self.stream.integer(MAX_WORDS)):

@@ -1,19 +1,19 @@
 """Family `talk`: one or two characters of the cast speak, in one of four styles.
 
-One character says a line, or two say one each, in turn. A line is one to four words. The mouth
-follows the phonemes (`acting.py`), and the voice is the character's. Characters blink, bob,
-look around, and turn to each other when they speak. The camera stands still, in a medium shot
-or, for a single character, in a close-up.
+One character says a line, or each of two says one, one after the other; one of the two may stay
+silent. A line is one to four words. The mouth follows the phonemes (`acting.py`), and the voice is
+that of the character. Characters blink, bob their heads, look aside, and turn to each other. The
+camera stands still, in a medium shot or, for a single character, in a close-up.
 
-A take in another style (`draw.in_style`) has the same mouths, words and poses. Clips are for
-16 frames/s (`S`), because at 8 a frame is as long as a phoneme.
+A take in another style (`draw.in_style`) has the same mouths, words and poses. Clips have
+16 frames/s (format `S`), because at 8 frames/s a frame is as long as a phoneme.
 
 **Splits**
 
     speakers     faces of training characters with held-out voices
-    identity     held-out characters, with their held-out voices
-    val, paraphrase, train   by a hash of the factor tuple: two in twenty, one, and seventeen;
-                             `paraphrase` uses held-out phrases
+    identity     held-out characters with their own, held-out voices
+    val, paraphrase, train   by a hash of the facts: two in twenty, one, and seventeen; `paraphrase`
+                             uses held-out phrases
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ WIDTHS = {"medium": 2.35, "close-up": 1.5}  # metres shown by a shot
 MIDDLE = {"medium": 0.50, "close-up": 0.55}  # row of the head's centre, in frame heights
 CROWN = 2.36  # metres: top of the view of a medium shot
 FIRST, LAST = 0.08, 0.06  # seconds of silence at the start and, at least, at the end
-PAUSE = 0.12  # least seconds between two words
+PAUSE = 0.12  # least time between two words, seconds
 SPLITS = ("train", "val", "paraphrase", "speakers", "identity")
 
 
@@ -67,9 +67,9 @@ class Talk(Family):
 
         Args:
             stream: random numbers of the take.
-            split: of the take. "speakers" draws held-out voices and "identity" held-out characters,
-                and each becomes the facts' regime; else it is "usual". The facts may belong to
-                another split (`split_of`); the caller then draws again.
+            split: split of the take. "speakers" has held-out voices, "identity" held-out
+                characters; either is the regime of the facts, which else is "usual". The facts may
+                belong to another split (`split_of`); the caller then draws again.
             aim: (style, number of speakers) from `aim`.
         """
         style, count = aim
@@ -93,10 +93,9 @@ class Talk(Family):
     def draw_scene(
         self, stream: Stream, facts: TalkFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
-        fails.
+        """Draws a scene that fulfils the facts, with an empty trajectory, as it has no balls.
 
-        stream gives the random numbers.
+        Returns None if the words do not fit into `seconds`. `stream` gives the random numbers.
         """
         seconds = min(seconds, 2.0625)  # that of format S
         speakers = characters(facts)
@@ -138,14 +137,14 @@ class Talk(Family):
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> TalkFacts:
-        """Returns the facts of a caption. Raises CaptionError if the text is none."""
+        """Returns the facts of a caption. Raises CaptionError if the text is no such caption."""
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Returns lines for the words, the ambience, the lips and who speaks, and, unread, for each
-        other fact.
+        """Returns lines of words, ambience, lips and speakers, and unread lines of the other facts.
 
         No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
+        `reading` holds the measurements of the clip.
         """
         unread = {
             "style": facts.style,
@@ -188,7 +187,7 @@ def _lips(reading: Reading) -> Line:
 
 
 def _speakers(facts: TalkFacts, reading: Reading) -> Line:
-    """Returns the line of who speaks: names, in the order of the turns, of the mouths that move."""
+    """Returns the line of who speaks: names of the characters whose mouths move, turn by turn."""
     asked = " ".join(facts.names[speaker] for speaker, _ in facts.lines)
     if reading.audio_fault:
         return Line.unread(None, "speakers", asked, reading.audio_fault)
@@ -202,9 +201,9 @@ def _speakers(facts: TalkFacts, reading: Reading) -> Line:
 
 
 def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Draws the numbers of faces and of voices, in the parts of the catalogue of a regime.
+    """Draws `count` faces and voices: their indices in the parts of the catalogue of a regime.
 
-    Faces differ, and voices are distinct.
+    The faces differ, and so do the voices (`cast.distinct`).
     """
     parts = _parts(regime)
     while True:
@@ -217,7 +216,9 @@ def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...]
 
 
 def _parts(regime: str) -> tuple[tuple[Character, ...], tuple[Character, ...]]:
-    """Returns the parts of the catalogue that faces and voices of a regime come from."""
+    """Returns the characters of which a regime takes the faces, and those of which it takes the
+    voices.
+    """
     faces = catalogue("held_out" if regime == "identity" else "train")
     return faces, catalogue("train" if regime == "usual" else "held_out")
 
@@ -232,9 +233,9 @@ def characters(facts: TalkFacts) -> tuple[Character, ...]:
 
 
 def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """Draws what `count` characters say: (number of the character, words) in the order of speech.
+    """Draws what `count` characters say: (index of the character, words) in the order of speech.
 
-    Of two characters, one in four stays silent. stream gives the random numbers.
+    In one of four pairs, one of the two stays silent. `stream` gives the random numbers.
     """
     order = [0] if count == 1 else [stream.integer(2)]
     if count == 2 and stream.integer(4):
@@ -251,14 +252,15 @@ def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]],
 def schedule(
     stream: Stream, facts: TalkFacts, cast: tuple[Character, ...], seconds: float
 ) -> list[list[tuple[float, str]]] | None:
-    """Draws when each word starts. Returns (start in s, word) for each character, or None if they
-    do not fit.
+    """Draws when each word starts.
 
     Args:
         stream: random numbers.
-        facts: the lines.
-        cast: the characters, whose voices have different rates.
+        facts: the facts, whose `lines` are spoken.
+        cast: the characters, whose voices speak at different rates.
         seconds: duration of the clip.
+    Returns:
+        For each character its words, (start in s, word). None if they do not fit into `seconds`.
     """
     words = [(i, word) for i, line in facts.lines for word in line]
     lengths = [duration(word, voice_of(cast[i])) for i, word in words]
@@ -283,9 +285,10 @@ def _act(
     spoken: Sequence[Sequence[tuple[float, str]]],
     seconds: float,
 ) -> dict:
-    """Draws what an actor does beside speaking: fields of `Actor`.
+    """Draws how actor `i` of `count` moves: fields of `Actor` by name.
 
-    Of two, each looks at the other, or to the viewer; a single one looks left or right.
+    It looks at the viewer, for a while at the other actor, or aside if it is alone, and then at the
+    viewer again.
     """
     toward = (1.0 if i == 0 else -1.0) if count == 2 else stream.choice((-1.0, 1.0))
     start, hold = stream.uniform(0.0, 0.5) * seconds, stream.uniform(0.3, 0.9)

@@ -1,12 +1,12 @@
-"""Captions of the family `talk`: facts, captions from facts, and facts from captions.
+"""Captions of the family `talk` (characters that speak): captions from facts, and back.
 
     caption = style "," ambience "," shot ":" line [line]
     shot    = phrase of `ONE_PHRASES` with a name, or of `TWO_PHRASES` with two
     line    = "@" name, phrase of `SAYS`, the words in quotation marks
 
 A caption states style, ambience, shot, who stands where, who speaks in which order, and the
-words. It does not state which characters and voices of the catalogue bear the names. The last
-phrase of every table is held out: only the split `paraphrase` uses it.
+words. It does not state which characters and voices of the catalogue (`cast.py`) bear the names.
+The last phrase of every table is held out: only the split `paraphrase` uses it.
 """
 
 import dataclasses
@@ -49,14 +49,14 @@ class TalkFacts:
     Attributes:
         style: a name in FILM_STYLES.
         ambience: a name in SOUNDSCAPES.
-        shot: a name in SHOTS; two characters are always in a medium shot.
-        names: one or two handles, from left to right.
+        shot: framing of the clip, a name in SHOTS; two characters are always in a medium shot.
+        names: one or two names without "@", from left to right.
         lines: (index in `names`, words) of every line, in the order in which they are spoken.
-        faces: for each name, the number of the character in its part of the catalogue; not stated.
-            Default: (), unknown, as after parsing.
-        voices: likewise, the number of the character whose voice it has.
+        faces: for each name, the index of its character in a part of `cast.catalogue`. Captions do
+            not state it. Default: (), unknown, as after parsing.
+        voices: for each name, the index of the character whose voice it has, likewise.
         regime: "usual", or "speakers" or "identity" for voices or characters that are held out from
-            training; not stated. Default: "usual".
+            training. Captions do not state it. Default: "usual".
     """
 
     style: str
@@ -94,7 +94,7 @@ class TalkFacts:
     def key(self) -> str:
         """Returns the facts that decide the split of a take, as one string.
 
-        Names are handles and do not count.
+        Names are left out, because every clip draws them afresh.
         """
         lines = " / ".join(f"{speaker}: {' '.join(words)}" for speaker, words in self.lines)
         return f"{self.style} {self.ambience} {self.shot} {len(self.names)} | {lines}"
@@ -126,7 +126,7 @@ def parse(text: str) -> TalkFacts:
     """Returns the facts that a caption of family `talk` states.
 
     Raises:
-        CaptionError: the text is no caption; with the column and what was expected there.
+        CaptionError: the text is no caption. The message says the column and what was expected.
     """
     reader = Reader(text)
     style = reader.phrase(STYLE_PHRASES, f"a style ({', '.join(FILM_STYLES)})")
@@ -157,7 +157,7 @@ def parse(text: str) -> TalkFacts:
 
 
 def _shot(reader: Reader) -> tuple[str, tuple[str, ...]]:
-    """Reads a shot; returns it and the names in it, from left to right."""
+    """Reads the phrase of a shot. Returns its name in SHOTS and the names in it, left to right."""
     ahead = [word for word, _ in reader.words[reader.at :]]
     named = [word for word in dict.fromkeys(ahead) if word[:1] == "@"]
     for word, column in reader.words[reader.at :]:

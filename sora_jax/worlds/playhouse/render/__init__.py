@@ -1,8 +1,9 @@
 """The renderer: batches of scenes to frames, in jax.numpy, on the device that trains.
 
-It is the only renderer. `inputs.py` turns takes into arrays, and `program.py` turns the arrays
-into frames; stories have programs of their own, `story_inputs.py` and `story_program.py`.
-`shapes.py` and `styles.py` contain the painting functions.
+`inputs.py` turns takes (scenes with their motion) into arrays on the host, and `program.py` turns
+the arrays into frames. Stories (clips with cuts) have modules of their own for both steps,
+`story_inputs.py` and `story_program.py`. `shapes.py`, `styles.py` and `characters.py` contain the
+painting functions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,17 @@ def render_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays from which `render` draws B takes, by name, with a leading axis B.
 
-    They are those of `inputs.render_inputs`, or of `story_inputs.story_inputs` for stories.
+    They are those of `inputs.render_inputs`, or of `story_inputs.story_inputs` for stories. Takes
+    of stories and of other families cannot be in one batch.
 
     Args:
-        takes: B takes.
+        takes: the B takes.
         format: the clip format.
-        alone: True for a single slot for balls if no take has more than one ball. Default: False.
+        alone: True for arrays with space for one ball only, if each take has exactly one; unused by
+            stories. Default: False, space for as many balls as the family may have.
+
+    Raises:
+        UserError: a take of a story has other shots than the format.
     """
     if any(take.scene.plot for take in takes):
         return story_inputs.story_inputs(takes, format)

@@ -1,9 +1,13 @@
-"""Painting of characters: layers with signed distances d in metres, covered by a one-pixel ramp
+"""Painting of characters, in layers from back to front.
+
+A layer is a region of the plane. With d the signed distance of a pixel centre to the region in
+metres, negative inside, the region covers the pixel by a ramp that is one pixel wide,
 
     alpha = clip(1/2 - s d, 0, 1),      s pixels per metre                                       (1)
 
-The head is a superellipse. With f(x, y) = (|x/a|^n + |y/b|^n)^(1/n), the distance along the
-ray from its centre, and that to an ellipse of half axes (w, h) at first order, are
+The head is a superellipse. With f(x, y) = (|x/a|^n + |y/b|^n)^(1/n), the first distance below is
+the one from the point p = (x, y) to the head along the ray from its centre. The second one is the
+distance to an ellipse of half axes (w, h), at first order:
 
     d = |p| (f - 1) / f,            d = k (k - 1) / |(x/w^2, y/h^2)|,   k = |(x/w, y/h)|         (2)
 
@@ -12,11 +16,12 @@ pixel at x shows the point
 
     x' = x cos psi - sqrt(a^2 - x^2) sin psi                                                     (3)
 
-of the face, so features move, and the far side narrows. Parts come in pairs and are painted at
-once, at |x|. The mouth is an ellipse of dark red with a half height of MOUTH times its
-openness. The order is: locks, ears, legs, trunk, head, face, hair, arms.
+of the face, so features move, and the far side narrows. Parts that come in pairs, such as eyes, are
+painted at once, as functions of |x|. The mouth is an ellipse of dark red with a half height of
+MOUTH times its openness. The order is: locks of hair, ears, legs, trunk, head, face, hair, arms.
 
-Pictures are [3, H, W] here. Lengths are in metres; the sizes of the parts are in `looks.py`.
+Images are [3, H, W] inside of this module. Lengths are in metres; the sizes of the parts are in
+`looks.py`.
 """
 
 import jax
@@ -26,12 +31,12 @@ import numpy as np
 from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.render.styles import INK, LIGHT, Scalar
 
-MOUTH = 0.110  # half height of the mouth at openness 1
+MOUTH = 0.110  # metres: half height of the mouth at openness 1
 DARK_RED = np.array([0.44, 0.04, 0.09], np.float32)
 LASH = np.array([0.12, 0.09, 0.12], np.float32)
 WHITE = np.array([0.98, 0.98, 0.98], np.float32)
 BLUSH = np.array([0.93, 0.42, 0.40], np.float32)
-# the arrays of a character
+# names of the arrays of a character: those of `looks.look`, and `present`, 0 for an unused slot
 PARTS = (
     *("head", "skin", "iris", "hair_colour", "cloth", "face", "ears", "hair", "top", "brim"),
     *("height", "present"),
@@ -57,8 +62,8 @@ def _power(x: jax.Array, n: Scalar) -> jax.Array:
 def ellipse(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar) -> jax.Array:
     """Returns the signed distance to an ellipse at the origin, negative inside, [H, W].
 
-    (x, y) are points, [H, W], and w and h the half axes, all in metres. The distance is of first
-    order.
+    (x, y) are points, [H, W], and w and h the half axes, all in metres. The distance is that of
+    equation (2), correct to first order near the ellipse.
     """
     k, slope = _length(x / w, y / h), _length(x / (w * w), y / (h * h))
     return k * (k - 1.0) / jnp.maximum(slope, 1e-4)
@@ -81,7 +86,8 @@ def segment(
 ) -> jax.Array:
     """Returns the signed distance to the points within r of a segment, negative inside, [H, W].
 
-    (x, y) are points, [H, W], and the segment goes from (x0, y0) to (x1, y1), all in metres.
+    (x, y) are points, [H, W]. The segment goes from (x0, y0) to (x1, y1). All lengths, and the
+    radius r, are in metres.
     """
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)
@@ -89,18 +95,19 @@ def segment(
 
 
 def _wave(x: jax.Array) -> jax.Array:
-    """Returns a triangular wave of period 1 in [0, 1]."""
+    """Returns a triangular wave in [0, 1] with period 1, of the same shape as x."""
     return jnp.abs(x - jnp.floor(x) - 0.5) * 2.0
 
 
 class _Brush:
-    """Paints layers over a picture [3, H, W].
+    """Paints layers over an image, `picture` [3, H, W].
 
     Args:
-        picture: the picture.
+        picture: the image.
         scale: pixels per metre.
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
-        lit, anime: weights of the styles.
+        unit: side of the frame / 64, the width in pixels of thin lines such as outlines.
+        lit, anime: 1 in the lit styles (realistic, cinematic) and in anime, else 0. A Python float
+            says that no clip of the batch has the style.
     """
 
     def __init__(
@@ -112,12 +119,16 @@ class _Brush:
     def fill(
         self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0, sharp: Scalar = 1.0
     ) -> None:
-        """Paints a region without an outline: equation (1). `sharp` is a factor on the distance."""
+        """Paints a region without an outline: equation (1).
+
+        d is the signed distance in metres, [H, W], `colour` RGB, `weight` a factor on the coverage,
+        and `sharp` a factor on the distance.
+        """
         alpha = jnp.clip(0.5 - d * self.scale * sharp, 0.0, 1.0) * weight
         self.picture = self.picture + alpha * (colour - self.picture)
 
     def part(self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0) -> None:
-        """Paints a region that has an outline in the style anime."""
+        """Paints a region that has an outline in the style anime; arguments as in `fill`."""
         pixels = d * self.scale
         if not isinstance(self.anime, float):
             line = jnp.clip(0.5 + 0.45 * self.unit + pixels, 0.0, 1.0) * self.anime
@@ -127,7 +138,9 @@ class _Brush:
         self.picture = self.picture + alpha * (colour - self.picture)
 
     def shade(self, nx: Scalar, ny: Scalar) -> Scalar:
-        """Returns the factor on colours at a normal (x right, y up), from the style's light."""
+        """Returns the factor on colours where the surface has the normal (nx, ny), x to the right
+        and y upwards, in the light of the style.
+        """
         if isinstance(self.lit, float) and isinstance(self.anime, float):
             return 1.0
         nx, ny = jnp.clip(nx, -1.0, 1.0), jnp.clip(ny, -1.0, 1.0)
@@ -154,13 +167,15 @@ def paint(
     Args:
         picture: the image, [H, W, 3].
         character: the arrays of `looks.look`.
-        pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
-            mouth and hands as `acting.pose` gives them.
-        row, column: the rows and columns of the pixels in the frame at time 0, [H, 1] and [1, W].
+        pose: float [14]: the middle of the feet in pixels (column, row), then head (2), turn, look
+            (2), blink, mouth (2) and hands (4) as `acting.pose` gives them.
+        row, column: the rows and columns, in the frame at time 0, of the points that the pixels
+            show, [H, 1] and [1, W]. They differ from the pixel grid if the camera moves.
         metre: pixels per metre at time 0.
         scale: pixels per metre in this frame.
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
-        lit, anime: weights of the styles. Default: 0, flat colours.
+        unit: side of the frame / 64, the width in pixels of thin lines such as outlines.
+        lit, anime: 1 in the lit styles (realistic, cinematic) and in anime. Default: 0, flat
+            colours.
     """
     brush = _Brush(jnp.moveaxis(picture, -1, 0), scale, unit, lit, anime)
     gx, gy = (column - pose[0]) / metre, (pose[1] - row) / metre
@@ -183,7 +198,7 @@ def paint(
 
 
 def _head(character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns the distance to the head: equation (2)."""
+    """Returns the signed distance to the head in metres, [H, W]: equation (2)."""
     a, b, n = character["head"]
     f = _power(jnp.abs(x / a) + 1e-6, n) + _power(jnp.abs(y / b) + 1e-6, n)
     f = _power(f, 1.0 / n)
@@ -193,7 +208,7 @@ def _head(character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Ar
 def _behind(
     brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, turn: jax.Array
 ) -> None:
-    """Paints the locks and the ears, which are behind the head."""
+    """Paints the locks of hair and the ears, which are behind the head."""
     a = character["head"][0]
     _, _, _, _, _, _, locks, end, wide = character["hair"]
     hair = _plane(character["hair_colour"]) * 0.86
@@ -217,7 +232,7 @@ def _behind(
 
 
 def _body(brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> None:
-    """Paints legs, trunk and neck. Coordinates are from the ground point."""
+    """Paints legs, trunk and neck. x and y are in metres from the middle of the feet."""
     b = character["head"][1]
     neck = character["height"] - 2.0 * b  # height of the chin
     hip = neck - 0.60
@@ -248,7 +263,11 @@ def _face(
     blink: jax.Array,
     mouth: jax.Array,
 ) -> None:
-    """Paints the face, in the coordinates of equation (3)."""
+    """Paints the face of a head that is turned: equation (3).
+
+    x and y are in metres from the centre of the head, [H, W]; turn, look [2], blink and mouth [2]
+    are those of `acting.pose`.
+    """
     a, b, _ = character["head"]
     high, apart, slope, freckles, animal = character["face"]
     skin = _plane(character["skin"])
@@ -289,7 +308,7 @@ def _eyes(
     blink: jax.Array,
     sharp: Scalar,
 ) -> None:
-    """Paints both eyes at once; `m` is |x'| and `side` its sign."""
+    """Paints both eyes at once; `m` is |x'| of equation (3), and `side` the sign of x'."""
     high, apart, _, _, _ = character["face"]
     wide, open_ = 0.84 * high, jnp.maximum(high * (1.0 - blink), 1e-3)
     ex = m - apart
@@ -355,7 +374,7 @@ def _hair(
 def _arms(
     brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, hands: jax.Array
 ) -> None:
-    """Paints both arms and hands."""
+    """Paints both arms and hands; `hands` [4] is that of `acting.pose`."""
     b, animal = character["head"][1], character["face"][4]
     neck = character["height"] - 2.0 * b
     skin = _plane(character["skin"])

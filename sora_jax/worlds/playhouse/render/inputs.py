@@ -1,7 +1,8 @@
-"""Inputs of the renderer: takes as arrays with a leading axis B.
+"""Inputs of the renderer: takes (scenes with their motion) as arrays with a leading axis B.
 
-Arrays that no take of a batch needs (of shapes, of a moving camera, of a style) are left out,
-so the batch does not pay for them.
+Arrays that no take of a batch needs (of shapes, of a moving camera, of a style) are left out, so
+that they cost no time. Arrays have a fixed number of slots for balls, actors and shapes, of which
+some stay unused, so that takes can be stacked.
 """
 
 from collections.abc import Sequence
@@ -29,23 +30,27 @@ from sora_jax.worlds.playhouse.spec import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Contact
 
-# slots for still shapes come in multiples of these, so that few programs are compiled
+# Numbers of slots for still shapes are multiples of these, so that few programs are compiled.
 PLACES = {"boxes": 2, "bars": 8}
-LIT = ("realistic", "cinematic")
+LIT = ("realistic", "cinematic")  # the lit styles
 TEXTURE = 12  # random numbers in [0, 1) that place the details of a background
-SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)  # frames: sample times of an exposure of half a frame
+# sample times of an exposure of half a frame, in frames from the midpoint of the frame
+SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)
 ON_TWOS = 16  # frames/s from which anime holds every drawing for two frames
-POSE = 14  # numbers of a pose: `characters.paint`
-# speed lines: impacts shown at once, their duration, and the smallest impact speed in m/s
+POSE = 14  # length of the array `pose` of `characters.paint`
+# speed lines of anime: impacts shown at once, their duration in s, the smallest impact speed in m/s
 BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0
 
 
 def shown_times(style: str, format: ClipFormat) -> np.ndarray:
-    """Returns the times in seconds, float64 [F], of the motion of the balls that the frames of a
-    style show.
+    """Returns the times in seconds at which the frames of a style show the balls, float64 [F].
 
-    Anime is drawn on twos: from ON_TWOS frames/s on, each drawing of the balls lasts two frames.
-    The camera moves in every frame. format is the clip format.
+    They are the midpoints of the frames, except in anime from ON_TWOS frames/s on: it is drawn on
+    twos, so each drawing of the balls lasts two frames. The camera moves in every frame.
+
+    Args:
+        style: a name in STYLES or FILM_STYLES of `spec.py`.
+        format: the clip format.
     """
     times = format.frame_times()
     return (
@@ -61,15 +66,15 @@ def render_inputs(
     """Returns the arrays from which `program.render` draws B takes, by name, float32
     (seeds: uint32) with a leading axis B.
 
-    They have slots for as many balls as the families of the takes have. So takes of one family can
-    be stacked and are rendered by one program. They have slots for as many shapes as the takes
-    have, so takes without shapes pay nothing. Unused slots of balls and shapes have radius 0 and
-    alpha 0.
+    They have slots for as many balls as the families of the takes may have (`Family.max_balls`), so
+    batches of one family are rendered by one compiled program. They have slots for as many shapes
+    as the takes have, so shapes cost nothing where there are none. Unused slots of balls have
+    radius 0, those of shapes `present` 0.
 
     Args:
-        takes: B takes.
+        takes: the B takes.
         format: the clip format.
-        alone: True for a single slot for balls if no take has more than one ball. Default: False.
+        alone: True for a single slot for balls, if each take has exactly one ball. Default: False.
     """
     b, size = len(takes), format.size
     alone = alone and all(len(take.scene.balls) == 1 for take in takes)
@@ -114,10 +119,11 @@ def render_inputs(
 def cast_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors of B takes, by name; {} without any actor.
 
-    They have slots for N actors, as many as the families of the takes have. They are the arrays of
-    `looks.look` [B, N, ...], `cast_present` [B, N], the pose of `characters.paint` in every frame
-    [B, F, N, 14], and pixels per metre at time 0 [B]. Actors move in every frame in all styles,
-    also in anime, so that a mouth is the same in all of them.
+    They have slots for N actors, as many as the families of the takes may have. The keys are
+    `cast_NAME` [B, N, ...] for each array NAME of `looks.look`, `cast_present` [B, N], 0 for an
+    unused slot, `cast_pose` [B, F, N, 14], the pose of `characters.paint`, and `cast_scale` [B],
+    pixels per metre at time 0. Actors move in every frame also in anime, so that a mouth is the
+    same in all styles.
     """
     if not any(take.scene.cast for take in takes):
         return {}
@@ -142,15 +148,15 @@ def cast_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarr
 
 
 def _first(scene: Scene) -> np.ndarray:
-    """Returns the view at time 0."""
+    """Returns the camera's view (left, top, width) at time 0, in metres, [3]."""
     return views(scene, np.zeros(1))[0]
 
 
 def _centres(take: Take, ball_times: np.ndarray, view_times: np.ndarray, size: int) -> np.ndarray:
-    """Returns the balls' centres in pixels, [F, K, 2], at times `ball_times`, for a camera at
-    times `view_times`.
+    """Returns the centres of the balls in pixels, (column, row), [F, K, 2].
 
-    A fully hidden ball is moved far away: its shadow must not reveal where it is.
+    `ball_times` [F] are the times of the balls, `view_times` [F] those of the camera, in s. A ball
+    that is fully hidden behind a panel is moved far away, because its shadow must not reveal it.
     """
     centres = project(
         views(take.scene, view_times)[:, None], take.trajectory.positions(ball_times), size
@@ -179,9 +185,10 @@ def _shape_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of one group of up to S shapes with up to C corners, in pixels at time 0.
 
-    They are corners [B, S, C, 2], radius [B, S], whether the slot is used (`present`) [B, S] and
-    colour [B, S, 3]. Moving shapes also have `front` [B, S] and their offset in every frame [B, F,
-    S, 2].
+    `place` is "behind", "front" or "moving", `kind` a key of CORNERS. The keys start with
+    "PLACE_KIND_". They are corners [B, S, C, 2], radius [B, S], present [B, S], 0 for an unused
+    slot, and colour [B, S, 3]. Moving shapes also have front [B, S], 1 for those in front of the
+    balls, and offset [B, F, S, 2], the displacement in every frame.
     """
     chosen = [
         [(s, shape) for s, shape in enumerate(take.scene.shapes) if _group(shape) == (place, kind)]
@@ -218,7 +225,10 @@ def _shape_inputs(
 
 
 def _style_inputs(takes: Sequence[Take], format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
-    """Returns the arrays of the styles beyond `flat` and `shaded`; {} if no take has one."""
+    """Returns the arrays that styles other than `flat` and `shaded` need; {} if no take has one.
+
+    `balls` is the number of slots for balls.
+    """
     styles = [take.scene.style for take in takes]
     inputs = {}
     if not {*styles} & {*LIT, "anime"}:
@@ -265,10 +275,10 @@ def _padded(take: Take, format: ClipFormat, balls: int) -> np.ndarray:
 
 
 def _bursts(take: Take, format: ClipFormat) -> np.ndarray:
-    """Returns the speed lines around impacts: column, row, inner radius in pixels, age, [F, BURSTS,
-    4].
+    """Returns the impacts with speed lines, [F, BURSTS, 4]: column, row, radius of the ball in
+    pixels, age.
 
-    The age runs from 0 to 1; unused slots have age 1.
+    The age is the time since the impact over BURST_SECONDS, from 0 to 1. Unused slots have age 1.
     """
     out, frame_times = np.zeros((format.frames, BURSTS, 4)), format.frame_times()
     out[..., 3] = 1.0

@@ -1,8 +1,8 @@
 """Looks of characters as arrays: the factors of `cast.Character` as lengths and colours.
 
-Every character has the same parts, so all are painted by one program (`characters.py`). A part
-that a character lacks has a weight of 0. Lengths are in metres from the centre of the head, y
-upwards.
+Every character has arrays of the same shapes, so all are painted by one program (`characters.py`).
+A part that a character lacks has a weight of 0. Lengths are in metres, positions from the centre
+of the head, y upwards. a and b are the half width and the half height of the head.
 """
 
 import numpy as np
@@ -19,17 +19,17 @@ from sora_jax.worlds.playhouse.cast import (
     Character,
 )
 
-# Centre x (in a) and y (in b) on the head, y in metres beyond that, half width, half height, tilt
-# outwards in radians, weight of a triangle instead of an ellipse, weight of the ears.
+# Of an ear: x (in a) and y (in b) of its centre, metres that are added to y, half width, half
+# height, tilt outwards in radians, 1 for a triangle or 0 for an ellipse, weight of the ears.
 EARS = {
     "none": (0.0, 0.0, 0.0, 0.1, 0.1, 0.0, 0.0, 0.0),
     "cat": (0.66, 0.74, 0.12, 0.15, 0.17, 0.35, 1.0, 1.0),
     "round": (0.80, 0.80, 0.04, 0.145, 0.145, 0.0, 0.0, 1.0),
     "long": (0.42, 1.0, 0.13, 0.088, 0.25, 0.16, 0.0, 1.0),
 }
-# Of the crown of hair: weight, thickness (m), middle of the hairline (in b), its drop at the sides
-# (in b), zigzag of the hairline (m), spikes (m). Of the locks behind the head: weight, their end
-# below the centre (m beyond b), half width beyond a (m).
+# Of the crown of hair: weight, thickness (m), height of the hairline in the middle (in b), its drop
+# at the sides (in b), zigzag of the hairline (m), length of spikes (m). Of the locks behind the
+# head: weight, their end below the centre (b plus these metres), half width (a plus these metres).
 HAIRS = {
     "bald": (0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "short": (1.0, 0.035, 0.46, 0.62, 0.03, 0.0, 0.0, 0.0, 0.0),
@@ -41,13 +41,15 @@ HAIRS = {
     "beanie": (1.0, 0.055, 0.30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "top hat": (0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
 }
-# The piece on top: weight, y of its centre beyond b (m), half width, half height, corner radius.
+# The piece on top: weight, y of its centre (b plus these metres), half width, half height, radius
+# of its corners.
 TOPS = {
     "bun": (1.0, 0.10, 0.14, 0.13, 0.13),
     "beanie": (1.0, 0.09, 0.085, 0.085, 0.085),
     "top hat": (1.0, 0.09, 0.28, 0.25, 0.03),
 }
-# The brim: weight, y of its centre (in b), half width (in a), half height (m), shift (in a).
+# The brim: weight, y of its centre (in b), half width (in a), half height (m), shift to the side to
+# which the head turns (in a).
 BRIMS = {
     "cap": (1.0, 0.36, 0.80, 0.045, 0.34),
     "beanie": (1.0, 0.36, 1.02, 0.060, 0.0),
@@ -57,7 +59,7 @@ NONE = (0.0, 0.0, 0.1, 0.1, 0.05)
 
 
 def look(character: Character) -> dict[str, np.ndarray]:
-    """Returns what `characters.paint` needs to draw a character, float32 arrays by name.
+    """Returns the arrays from which `characters.paint` draws a character, float32 by name.
 
     Lengths are in metres, colours RGB in [0, 1].
 
@@ -67,8 +69,8 @@ def look(character: Character) -> dict[str, np.ndarray]:
         face [5]: half height of the eyes, their distance from the middle, slope of the brows, 1
             with freckles, 1 for an animal.
         ears [7], hair [9], top [5], brim [5]: rows of EARS, HAIRS, TOPS and BRIMS, whose comments
-            name the columns.
-        height []: from the ground to the crown.
+            name the columns, with lengths in metres; of ears the two numbers for y are added up.
+        height []: height of the character from the ground to the crown.
     """
     a, b, n = HEADS[character.head]
     x, y, beyond, *ears = EARS[character.ears]

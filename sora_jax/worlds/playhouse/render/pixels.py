@@ -1,4 +1,4 @@
-"""The pixel grid of a frame."""
+"""The pixel grid of a frame, whose central square shows the camera's view."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ def columns_before(format: ClipFormat) -> int:
 def pixel_grid(format: ClipFormat) -> tuple[jax.Array, jax.Array]:
     """Returns the rows [H, 1] and columns [1, W] of the pixels of a frame of this format, float32.
 
-    Row 0 and column 0 are those of the central square, which shows the camera's view. A longer side
-    has pixels before it, with negative numbers, and after it.
+    Row 0 and column 0 are the first of the central square, which shows the camera's view. In a
+    frame that is not square, the longer side has pixels before the square, with negative indices,
+    and after it.
     """
     row, column = (jnp.arange(side, dtype=jnp.float32) for side in (format.height, format.width))
     if format.height > format.size:

@@ -1,22 +1,23 @@
-"""The program that renders: arrays of `inputs.py` to frames.
+"""The compiled renderer: makes frames from the arrays of `inputs.py`.
 
-A ball of radius r (pixels) at distance d from a pixel centre covers it by the one-pixel ramp
+A ball of radius r (pixels) whose centre has the distance d from a pixel centre covers that pixel by
 
     alpha = clip(r - d + 1/2, 0, 1)                                                              (1)
 
-and is painted over everything behind it. Balls keep the order of the scene. The order from
-back to front is: background, shadows, shapes, actors (`characters.py`), balls, shapes in front
-(`shapes.py`). Effects of a style on the whole frame come last (`styles.py`).
+Balls keep the order of the scene. The order from back to front is: background, shadows, shapes,
+actors (`characters.py`), balls, shapes in front (`shapes.py`). Effects of a style on the whole
+frame come last (`styles.py`).
 
-The `flat` style is one colour per ball on two plain surfaces. The `shaded` style lights the
-ball as a sphere with normal n, light l and half vector h,
+The `flat` style has one colour per ball, on two plain surfaces. The `shaded` style lights the ball
+as a sphere. With normal n, light l, and h half way between l and the viewer,
 
     colour' = colour (0.38 + 0.80 max(n.l, 0)) + 0.6 shine max(n.h, 0)^16                        (2)
 
-over a wall and a floor with a vertical gradient. It darkens the floor below the ball by a soft
-ellipse that fades with height.
+Wall and floor have a vertical gradient. A soft ellipse darkens the floor below the ball and fades
+with its height.
 
-A moving camera shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`).
+A moving camera shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`). The
+parameter `one` of the functions holds the input arrays of one take, `moment` those of one frame.
 Pixels are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
 """
 
@@ -57,7 +58,8 @@ def render(inputs: Mapping[str, AnyArray], format: ClipFormat) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="format")
 def _still(inputs: dict[str, jax.Array], format: ClipFormat) -> dict[str, jax.Array]:
-    """Renders what does not move: layers of shapes, and backgrounds.
+    """Renders the layers that do not move, {"behind_layer", "front_layer": [B, H, W, 4] of shapes,
+    "back": background}; without those that no take has.
 
     It is a separate program, because XLA would otherwise draw them again for every frame.
     """
@@ -80,8 +82,8 @@ def _render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
 def _clip_by_clip(paint: Callable[[dict[str, jax.Array]], T], inputs: dict[str, jax.Array]) -> T:
     """Applies `paint` to every clip.
 
-    With styles or actors, clips are rendered one after the other, so that each clip pays for its
-    own style (`_in_style`) and its own actors only.
+    With film styles or actors, clips are rendered one after the other, so that each clip computes
+    only its own style (`_in_style`) and actors.
     """
     alone = "texture" in inputs or "cast_pose" in inputs
     return jax.lax.map(paint, inputs) if alone else jax.vmap(paint)(inputs)
@@ -94,7 +96,7 @@ def _in_style(
     paint: Callable[..., jax.Array],
     *arguments: Any,
 ) -> jax.Array:
-    """Returns `paint(*arguments)` in clips of the style, `default` in other clips."""
+    """Returns `paint(*arguments)` if the clip has the style ("lit", "anime"), else `default`."""
     if style not in one:
         return default
     painted = functools.partial(paint, *arguments)
@@ -106,7 +108,7 @@ class _Screen:
     """The pixel grid of a frame, and the camera's map from the pixels of time 0 to this frame.
 
     `row` is [H, 1], `column` [1, W], and `size` the side of the central square (`pixels.py`).
-    `zoom` is None if the camera does not move.
+    `zoom` and `shift`, (column, row), are those of the camera; None if it does not move.
     """
 
     row: jax.Array
@@ -116,9 +118,9 @@ class _Screen:
     shift: jax.Array | None = None
 
     def plane(self, depth: float) -> tuple[jax.Array, jax.Array]:
-        """Returns rows and columns, at time 0, of the points that these pixels show at a depth.
+        """Returns rows and columns, at time 0, of the points that these pixels show.
 
-        The depth of the balls is 1.
+        `depth` is that of the points in `camera.py`: 1 for the balls, less for things behind them.
         """
         if self.zoom is None or self.shift is None:
             return self.row, self.column
@@ -171,10 +173,10 @@ def _layer(one: dict[str, jax.Array], place: str, screen: _Screen) -> jax.Array 
 
 
 def _tint(one: dict[str, jax.Array], screen: _Screen) -> shapes.Tint:
-    """Returns a function that gives the colour [H, W, 3] of a shape.
+    """Returns a function of (colour [3], depth, thick) that gives the colours [H, W, 3] of a shape.
 
-    Its arguments are the paint's colour, the depth inside the shape in pixels [H, W], and the
-    thickness of the shape in pixels.
+    `colour` is that of its paint, `depth` [H, W] the distance inside its edge in pixels, and
+    `thick` its thickness in pixels.
     """
     gradient, unit = _gradient(one, screen), screen.size / 64.0
 
@@ -291,7 +293,7 @@ def _shadow(one: dict[str, jax.Array], shaded: jax.Array) -> jax.Array:
 def _ball(
     one: dict[str, jax.Array], k: int, centre: jax.Array, radius: jax.Array, screen: _Screen
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the colour [H, W, 3] and the coverage [H, W] of one ball: equations (1) and (2)."""
+    """Returns colour [H, W, 3] and coverage [H, W] of ball k: equations (1) and (2), or a style."""
     shaded, unit = one["shaded"], screen.size / 64.0
     dx, dy = screen.column - centre[0], screen.row - centre[1]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
@@ -379,7 +381,7 @@ def _moving(
     front: float,
     screen: _Screen,
 ) -> jax.Array:
-    """Paints the moving shapes that are in front of the balls (1) or behind them (0)."""
+    """Paints the moving shapes: those in front of the balls if `front` is 1, behind them if 0."""
     for kind in shapes.CORNERS:
         for s in range(one[f"moving_{kind}_radius"].shape[0]):
             shape = {

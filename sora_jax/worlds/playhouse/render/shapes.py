@@ -1,11 +1,13 @@
-"""Rendering of shapes: all points within rho pixels of a convex polygon, with a one-pixel ramp.
+"""Rendering of shapes. A shape is all points within rho pixels of a convex polygon.
+
+Its edge is a ramp that is one pixel wide. The coverage of a pixel is
 
     alpha = clip(rho - d + 1/2, 0, 1),   d the signed distance to the polygon, negative inside   (1)
 
 Shapes are grouped by their place (`behind` the balls, in `front` of them, or `moving`) and by
-their cost. `bars` have one or two corners and need one distance to a segment per pixel.
-`boxes` have more corners and need as many distances. Each group keeps the order of the scene,
-and boxes are painted before bars.
+their cost: `bars` have one or two corners and need one distance to a segment per pixel, `boxes`
+have more corners and need as many distances. Each group keeps the order of the scene. Boxes are
+painted before bars.
 """
 
 from collections.abc import Callable
@@ -16,9 +18,10 @@ import jax.numpy as jnp
 from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.render.styles import Scalar
 
-# smallest number of corner slots; kinds are in the order in which they are painted
+# {kind: smallest number of slots for corners}, in the order in which the kinds are painted
 CORNERS = {"boxes": 4, "bars": 2}
-# gives the colour [H, W, 3] from the paint's, the depth [H, W] and the thickness in pixels
+# (colour [3] of the paint, depth inside the edge [H, W], thickness of the shape, both in pixels) ->
+# colours [H, W, 3]
 Tint = Callable[[jax.Array, jax.Array, Scalar], jax.Array]
 
 
@@ -58,10 +61,11 @@ def paint(
 
     Args:
         picture: the image or the layer.
-        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `present`, 0 for an unused
-            slot.
+        shape: `corners` [C, 2] (column, row) and `radius` in pixels, `colour` [3], and `present`, 0
+            for an unused slot.
         row, column: the pixel grid, [H, 1] and [1, W].
-        tint: tint(colour, depth, thickness) gives the colour [H, W, 3] at a depth in pixels.
+        tint: (colour, depth, thickness) -> colours [H, W, 3], with depth [H, W] and thickness in
+            pixels; the thickness is the radius of a bar, infinite for a box.
         weight: factor on the coverage. Default: 1.
     """
     depth = shape["radius"] - distance(shape["corners"], row, column)
@@ -83,16 +87,17 @@ def layer(
     zoom: Scalar = 1.0,
     shift: Scalar = 0.0,
 ) -> jax.Array | None:
-    """Returns a layer [H, W, 4] of the still shapes of one place, colour times coverage and then
-    coverage; None without shapes.
+    """Returns a layer [H, W, 4] of one place's still shapes: RGB times coverage, then coverage.
+
+    It is None without shapes.
 
     Args:
-        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
-        place: "behind" the balls, in "front" of them, or "moving".
+        one: the arrays of one take (`inputs.render_inputs`).
+        place: "behind" the balls or in "front" of them.
         row, column: the pixel grid, [H, 1] and [1, W].
-        tint: as in `paint`.
-        zoom, shift: the camera's: pixels q of time 0 are at (q + 1/2) zoom + shift - 1/2. Default:
-            1, 0.
+        tint: (colour, depth, thickness) -> colours [H, W, 3], as in `paint`.
+        zoom, shift: those of the camera, which shows pixel q of time 0 at (q + 1/2) zoom + shift -
+            1/2. Default: 1, 0.
     """
 
     def add(painted: jax.Array, shape: dict[str, jax.Array]) -> tuple[jax.Array, None]:
@@ -115,7 +120,7 @@ def layer(
 
 
 def over(picture: jax.Array, painted: jax.Array | None) -> jax.Array:
-    """Returns an image [H, W, 3] with a layer [H, W, 4] composited over it; a layer of None leaves
-    it as it is.
+    """Returns an image [H, W, 3] with a layer [H, W, 4] composited over it; without a layer (None)
+    the image itself.
     """
     return picture if painted is None else picture * (1.0 - painted[..., 3:]) + painted[..., :3]

@@ -1,9 +1,9 @@
-"""Inputs of the renderer of stories: takes with a plot as arrays with a leading axis B.
+"""Inputs of the renderer of stories (clips with cuts): takes as arrays with a leading axis B.
 
-Everything but the actors, the ball and the wallpaper is a `Box` or a `Disc` of `places.py`.
-The host computes those of every frame in pixels. A box is (left, right, upper, lower edge,
-RGB, alpha), a disc (column, row, radius, RGB, alpha). The lists have fixed lengths, so the
-inputs of any two takes with as many frames can be stacked.
+Everything except the actors, the ball and the wallpaper is a `Box` or a `Disc` of `places.py`.
+The host computes those of every frame in pixels. A box is an array of 8 numbers (left, right,
+upper, lower edge, RGB, alpha), a disc one of 7 (column, row, radius, RGB, alpha). Their counts are
+the same in all places, so the inputs of any two takes with as many frames can be stacked.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,24 +43,32 @@ from sora_jax.worlds.playhouse.render.pixels import columns_before
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, material
 from sora_jax.worlds.playhouse.stream import Stream
 
-ACTORS = 2  # slots for actors, and canvases
-FAR_AWAY = -1e3  # pixels: the position of what is not shown
+ACTORS = 2  # slots for actors, and canvases (parts of the frame on which actors are painted)
+FAR_AWAY = -1e3  # pixels: the position of a ball that is not shown
 _NO_BOX = Box(-9.0, -9.0, -9.0, -9.0, INK)
 _NO_DISC = Disc(-9.0, -9.0, 0.0, INK)
 
 
 def story_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
-    """Returns the arrays from which `render_story` draws B takes of stories, with a leading axis B.
+    """Returns the arrays from which `render_story` draws B takes, by name, with a leading axis B.
+
+    Args:
+        takes: the B takes.
+        format: the clip format.
 
     Raises:
-        UserError: a take has no plot, or other shots than the format.
+        UserError: a take has no plot (shots and state of a story), or other shots than the format.
     """
     clips = [_inputs(take, format) for take in takes]
     return {name: np.stack([one[name] for one in clips]) for name in clips[0]}
 
 
 def check_shots(take: Take, format: ClipFormat) -> None:
-    """Raises UserError if the take of a story has other shots than a clip format."""
+    """Checks that the take of a story has the shots of a clip format, with the same starts.
+
+    Raises:
+        UserError: it has others, or the take has no plot.
+    """
     plot, starts = take.scene.plot, format.shot_starts()
     if plot is None or [round(v.start * format.fps) for v in plot.views] != [
         round(start * format.fps) for start in starts
@@ -111,8 +119,11 @@ def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
 def _ball(
     take: Take, truth: dict[str, np.ndarray], view: np.ndarray, format: ClipFormat
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of the ball: its centres at the sample times of an exposure [F, M, 2] and
-    radius [F], in pixels, its colour and its gloss.
+    """Returns the arrays of the ball.
+
+    They are `ball` [F, M, 2], its centres in pixels at the M sample times of an exposure,
+    `ball_radius` [F] in pixels, `colour` [3] and `shine`, its gloss. `truth` is the state of the
+    story in every frame (`Plot.truth`), `view` the camera's view [F, 3] in metres.
     """
     times, scene = format.frame_times(), take.scene
     frames = len(times)
@@ -135,10 +146,12 @@ def _cast(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors and of the canvases on which they are painted.
 
-    A frame has two canvases of half its square. In a close-up they are the halves of the square,
-    and the subject is on both. In other shots each holds one actor. `canvas` [F, 2, 3] is, for
-    each, the actor, the first column, and 1 if it is used. The others are those of `looks.look` for
-    two actors, their poses [F, 2, 14] for `characters.paint`, and `hat` [F, 2].
+    A frame has two canvases, as high as the frame and half as wide as its central square. In a
+    close-up they are the halves of the square, and the subject is on both. In other shots each
+    holds one actor. `canvas` [F, 2, 3] has for each canvas the index of the actor, the first
+    column, and 1 if it is used. The other arrays are `cast_NAME` [2, ...] for each array NAME of
+    `looks.look`, `pose` [F, 2, 14] for `characters.paint`, and `hat` [F, 2], 1 for an actor that
+    has put on a hat. `truth` and `view` are those of `_ball`.
     """
     times, scene, half = format.frame_times(), take.scene, format.size // 2
     beside = columns_before(format)
@@ -171,12 +184,15 @@ def _cast(
 def furniture(
     rooms: np.ndarray, light: np.ndarray, door: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns boxes [F, N, 8], discs [F, N, 7], and discs that shine by themselves, in metres.
+    """Returns the furniture of the place in every frame, in metres.
 
     Args:
-        rooms: number of the place [F].
-        light, door: of the lamp and the door of that place [F], 1 is on, or open.
-        score: lit lamps of the score board [F].
+        rooms: index of the place, [F].
+        light, door: state of the lamp and of the door of that place, [F]; 0 is off, or closed, 1
+            is on, or open.
+        score: number of lit lamps of the score board, [F].
+    Returns:
+        Boxes [F, N, 8], discs [F, N, 7], and discs that shine by themselves [F, 1 + SCORE, 7].
     """
     boxes = np.zeros((len(rooms), _BOXES, 8))
     discs, glow = np.zeros((len(rooms), _DISCS, 7)), np.zeros((len(rooms), 1 + SCORE, 7))
@@ -201,7 +217,7 @@ def _disc(disc: Disc) -> tuple[float, ...]:
 
 
 def _still_boxes(room: Place) -> Iterator[Box]:
-    """Yields the boxes that do not change, from back to front."""
+    """Yields the boxes of a place that do not change, from back to front."""
     yield from room.boxes
     yield from [_NO_BOX] * (MAX_BOXES - len(room.boxes))
     yield Box(-0.12, -0.02, -2.0, 5.0, IRON)  # the walls' edges
@@ -228,8 +244,10 @@ def _score_lamps(room: Place) -> list[float]:
 
 
 def _door(room: Place, opening: np.ndarray) -> np.ndarray:
-    """Returns the boxes of a door, [F, 2, 8]: the dark behind it and its leaf, which is seen from
-    its edge when it is open.
+    """Returns the boxes of a door, [F, 2, 8]: the dark behind it, and its leaf.
+
+    `opening` [F] is 0 for a closed door, 1 for an open one. The leaf of an open door is narrow,
+    because it is seen from its edge.
     """
     boxes = np.zeros((len(opening), 2, 8))
     left, right = room.door - DOOR_HALF, room.door + DOOR_HALF
@@ -264,7 +282,7 @@ _BOXES, _DISCS = len([*_still_boxes(ROOMS[0])]) + 2, len([*_still_discs(ROOMS[0]
 
 
 def _boxes_to_pixels(boxes: np.ndarray, view: np.ndarray, size: int) -> np.ndarray:
-    """Converts the edges of boxes [F, N, 8] from metres to pixels of the views [F, 3]."""
+    """Converts boxes [F, N, 8] from metres to pixels, for views (left, top, width) [F, 3]."""
     boxes, scale = boxes.copy(), (size / view[:, 2])[:, None, None]
     boxes[..., :2] = (boxes[..., :2] - view[:, None, :1]) * scale - 0.5
     boxes[..., 2:4] = (view[:, None, 1:2] - boxes[..., 2:4]) * scale - 0.5
@@ -272,7 +290,7 @@ def _boxes_to_pixels(boxes: np.ndarray, view: np.ndarray, size: int) -> np.ndarr
 
 
 def _discs_to_pixels(discs: np.ndarray, view: np.ndarray, size: int) -> np.ndarray:
-    """Converts discs [F, N, 7] from metres to pixels of the views [F, 3]."""
+    """Converts discs [F, N, 7] from metres to pixels, for views (left, top, width) [F, 3]."""
     discs = discs.copy()
     discs[..., :2] = project(view[:, None], discs[..., :2], size)
     discs[..., 2] *= (size / view[:, 2])[:, None]

@@ -1,16 +1,19 @@
-"""The program that renders stories: arrays of `story_inputs.py` to frames.
+"""The compiled renderer of stories (clips with cuts): makes frames from `story_inputs.py`.
 
-The coverage of a pixel by a box is a product of two one-pixel ramps, and by a disc of radius r
-at distance d a ramp:
+The edges of boxes and discs are ramps that are one pixel wide. The coverage of a pixel by a box
+with the edges left, right, upper and lower, and by a disc of radius r whose centre is at distance d
+from the pixel, is
 
     box    alpha = ramp(column - left) ramp(right - column) ramp(row - upper) ramp(lower - row)  (1)
     disc   alpha = ramp(r - d),          ramp(x) = clip(x + 1/2, 0, 1)                           (2)
 
-A box costs few operations, as its ramps are computed for rows and columns alone. From back to
-front: wall and floor, boxes, discs, shadows, actors, hats, the ball. The lamp of the place
-then scales the light of the picture. Discs that shine by themselves and the effects of the
-style come last. Styles differ by the weights `lit` and `inked` of one program, except for
-sensor and film.
+The ramps of a box are computed for rows and columns separately, so a box costs few operations. The
+order from back to front is: wall and floor, boxes, discs, the shadow of the ball, actors with their
+hats, the ball. The lamp of the place then scales the light of the picture. Discs that shine by
+themselves and the effects of the style come last. All styles share one program with the weights
+`lit` (realistic, cinematic) and `inked` (anime), except for the effects of sensor and film.
+
+The parameter `one` of the functions holds the input arrays of one take, or of one frame of it.
 """
 
 import functools
@@ -29,8 +32,9 @@ from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp is off
-EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}  # dark edges of boxes
-SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}  # depth of shadows
+# by style: strength in [0, 1] of the dark edges of boxes and discs, and of the shadow of the ball
+EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}
+SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}
 # inputs without an axis of frames
 OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "present")
 STILL = ("style", "seed", "texture", "colour", "shine", *OF_CAST)
@@ -146,7 +150,7 @@ def _boxes(
     column: jax.Array,
     size: int,
 ) -> jax.Array:
-    """Paints boxes [N, 8]: equation (1), with edges as dark as the style has them."""
+    """Paints boxes [N, 8]: equation (1), with the dark edges of the style."""
     inset = 0.9 * size / 64.0
     for left, right, upper, lower, *colour, alpha in (tuple(box) for box in boxes):
         across = _ramp(column - left) * _ramp(right - column) * (right > left)
@@ -264,7 +268,7 @@ def _ball(
 def _lamplight(
     picture: jax.Array, one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int
 ) -> jax.Array:
-    """Adds the glow of the air around a lamp that is on; none in the flat style."""
+    """Adds the glow of the air around a lamp that is on. The flat style has none."""
     x, y, _ = _metres(one, row, column, size)
     strength = 0.16 * one["light"] * jnp.maximum(one["lit"], one["inked"])
     across, down = jnp.square(x - one["lamp"]), jnp.square(y - LAMP_HEIGHT)

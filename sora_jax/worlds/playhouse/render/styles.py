@@ -1,15 +1,16 @@
-"""The styles beyond `flat` and `shaded`: backgrounds, balls, shapes, effects on the whole frame.
+"""The styles other than `flat` and `shaded`: backgrounds, balls, shapes, effects on whole frames.
 
 realistic   balls are lit as spheres, with gloss and light from the floor; panelled wall, boards,
             soft shadows; sensor noise of 1/255
 cinematic   realistic, with a background out of focus, motion blur of half a frame's exposure,
             grading to teal and orange, dark corners, two black bars
 anime       two tones, a dark outline, hills and clouds under a pale sky; speed lines at impacts;
-            drawn on twos from 16 frames/s on
+            drawn on twos (a drawing lasts two frames) from 16 frames/s on
 
-Lengths in the world are in metres. Lengths of the drawing, such as outlines, are in pixels of
-a 64-pixel frame (`unit`). All backgrounds are pale or grey, so every coloured pixel belongs to
-a ball. `plane(depth)` returns the rows and columns, at time 0, of the points shown at a depth.
+Lengths in the world are in metres. Lengths of the drawing, such as the width of outlines, are
+multiples of `unit`, the side of the frame / 64 in pixels. All backgrounds are pale or grey, so
+every coloured pixel belongs to a ball. `depth` is the speed of a point relative to the balls when
+the camera moves: 1 for the balls, less for a wall behind them (parallax, `camera.py`).
 """
 
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.camera import BARS
 
 Scalar = float | jax.Array  # a number, also a traced one
-Plane = Callable[[float], tuple[jax.Array, jax.Array]]  # rows and columns, at time 0, at a depth
+# depth -> rows [H, 1] and columns [1, W], in the frame at time 0, of the points that pixels show
+Plane = Callable[[float], tuple[jax.Array, jax.Array]]
 
 # unit vectors: x right, y down, z towards the viewer
 LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])
@@ -61,7 +63,7 @@ SKIES = (
         (0.36, 0.36, 0.43),
     ),
 )
-WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths, for parallax; the balls' is 1
+WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths for parallax; that of the balls is 1
 
 
 def _ramp(pixels: AnyArray | float) -> jax.Array:
@@ -81,13 +83,12 @@ def mix(picture: jax.Array, weight: jax.Array, colour: AnyArray) -> jax.Array:
 
 
 def hall(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar) -> jax.Array:
-    """Returns the background of the style `realistic`, and that of `cinematic` out of focus: RGB
-    [H, W, 3].
+    """Returns the background of the style `realistic`, out of focus for `cinematic`: RGB [H, W, 3].
 
     Args:
-        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
-        plane: depth -> rows and columns, at time 0, of the points shown.
-        floor_row: row of the floor line in pixels.
+        one: the arrays of one take (`inputs.render_inputs`).
+        plane: depth -> rows and columns, at time 0, of the points that the pixels show.
+        floor_row: row of the floor line at time 0, in pixels.
     """
     scale, t, soft = one["scale"], one["texture"], 0.8 + 2.2 * one.get("cinematic", 0.0)
     row, column = plane(WALL)
@@ -136,9 +137,9 @@ def hills(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar, size: int)
     """Returns the background of the style `anime`: RGB [H, W, 3].
 
     Args:
-        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
-        plane: depth -> rows and columns, at time 0, of the points shown.
-        floor_row: row of the floor line in pixels.
+        one: the arrays of one take (`inputs.render_inputs`).
+        plane: depth -> rows and columns, at time 0, of the points that the pixels show.
+        floor_row: row of the floor line at time 0, in pixels.
         size: side of the frame in pixels.
     """
     sky, scale, t = one["sky"], one["scale"], one["texture"]
@@ -185,12 +186,12 @@ def lit_ball(
     [H, W, 3].
 
     Args:
-        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
-        colour: RGB of the ball.
+        one: arrays of one take; `floor`, the colour of the floor, is used.
+        colour: RGB of the ball, [3].
         shine: its specular weight.
-        nx, ny, nz: normal of the sphere in each pixel, [H, W].
+        nx, ny, nz: normal of the sphere in each pixel, [H, W]; y down, z towards the viewer.
         diffuse: cosine of normal and light, 0 or more, [H, W].
-        gleam: specular highlight, [H, W].
+        gleam: specular highlight in [0, 1], [H, W].
     """
     rim = 1.0 - 0.30 * jnp.square(1.0 - nz)
     light = (0.30 + 0.86 * diffuse) * rim
@@ -206,15 +207,15 @@ def drawn_ball(
     depth: jax.Array,
     unit: float,
 ) -> jax.Array:
-    """Returns a ball of the style `anime`, two tones, a highlight and an outline: RGB [H, W, 3].
+    """Returns a ball of the style `anime`, two-toned with highlight and outline: RGB [H, W, 3].
 
     Args:
-        colour: RGB of the ball.
-        radius: in pixels.
-        diffuse: cosine of normal and light, [H, W].
-        facing: cosine of normal and highlight, [H, W].
-        depth: distance inside the ball's edge in pixels, [H, W].
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
+        colour: RGB of the ball, [3].
+        radius: radius of the ball in pixels.
+        diffuse: cosine of the angle between normal and light, [H, W].
+        facing: cosine of the angle between the normal and the middle of the highlight, [H, W].
+        depth: distance inside the edge of the ball in pixels, [H, W].
+        unit: side of the frame / 64, in pixels.
     """
     tone = jnp.clip((diffuse - 0.34) * radius + 0.5, 0.0, 1.0)
     drawn = colour * (0.62 + 0.40 * tone)[..., None]
@@ -226,9 +227,9 @@ def lit_shape(colour: jax.Array, depth: jax.Array, unit: float) -> jax.Array:
     """Returns the colours of a shape in the lit styles, darker at its edge: RGB [H, W, 3].
 
     Args:
-        colour: RGB of its paint.
+        colour: RGB of its paint, [3].
         depth: distance inside its edge in pixels, [H, W].
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
+        unit: side of the frame / 64, in pixels.
     """
     return colour * (0.80 + 0.28 * jnp.clip(depth / (2.0 * unit), 0.0, 1.0))[..., None]
 
@@ -238,10 +239,10 @@ def drawn_shape(colour: jax.Array, depth: jax.Array, thick: Scalar, unit: float)
     RGB [H, W, 3].
 
     Args:
-        colour: RGB of its paint.
+        colour: RGB of its paint, [3].
         depth: distance inside its edge in pixels, [H, W].
         thick: its thickness in pixels.
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
+        unit: side of the frame / 64, in pixels.
     """
     return mix(
         colour * jnp.ones((*depth.shape, 1)),
@@ -257,9 +258,10 @@ def lines(
 
     Args:
         picture: the picture.
-        bursts: column, row, radius of the ball in pixels, and age from 0 to 1, [I, 4].
+        bursts: the impacts, [I, 4]: column, row, radius of the ball in pixels, and age from 0 to 1;
+            those of age 1 are not drawn.
         row, column: the pixel grid, [H, 1] and [1, W].
-        unit: pixels of a line of one pixel in a frame of 64 pixels.
+        unit: side of the frame / 64, in pixels.
     """
     for x, y, radius, age in bursts:
         dx, dy = column - x, row - y
@@ -281,9 +283,16 @@ def lines(
 def sensor(
     picture: AnyArray, seed: AnyArray, frame: jax.Array, row: AnyArray, column: AnyArray
 ) -> jax.Array:
-    """Returns a picture [H, W, 3] with uniform noise added, of a standard deviation of 1/255.
+    """Returns a picture [H, W, 3] with the noise of a sensor: uniform, with a standard deviation of
+    1/255.
 
     The noise is a hash of (seed, frame, row, column), so it is the same on any device.
+
+    Args:
+        picture: the picture, in [0, 1].
+        seed: that of the scene, uint32.
+        frame: index of the frame.
+        row, column: the pixel grid, [H, 1] and [1, W].
     """
     word = jnp.uint32
     h = (
@@ -302,8 +311,8 @@ def graded(picture: AnyArray, row: AnyArray, column: AnyArray, size: int) -> jax
     """Returns a picture [H, W, 3] in the colours of `cinematic`: teal shadows, orange highlights,
     more contrast, dark corners, black bars.
 
-    row and column are the pixel grid, [H, 1] and [1, W], and size is the side of the frame in
-    pixels.
+    `row` and `column` are the pixel grid, [H, 1] and [1, W], and `size` is the side of the frame's
+    central square in pixels.
     """
     bright = (picture @ jnp.array([0.3, 0.59, 0.11]))[..., None]
     picture = picture * (
