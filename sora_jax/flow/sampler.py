@@ -12,9 +12,10 @@ be generated. With given latents x, noise e and velocity v,
 So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come
 out exactly as given. Heun's last step is an Euler step, because at level 0 the data determine no
 velocity. "shortcut" is (2) with the mean velocity that a network predicts for this size of step
-(`shortcut`), which includes the text guidance. The error with n steps is O(1/n) for Euler and O(1/n^2) for Heun, at twice the cost
-("Elucidating the Design Space", Karras et al. 2022, arXiv:2206.00364). One network call is compiled
-per shape. The loop runs in Python, so that it can report progress.
+(`shortcut`), which includes the text guidance. The error with n steps is O(1/n) for Euler and
+O(1/n^2) for Heun, at twice the cost ("Elucidating the Design Space", Karras et al. 2022,
+arXiv:2206.00364). One network call is compiled per shape. The loop runs in Python, so that it can
+report progress.
 """
 
 import dataclasses
@@ -113,8 +114,9 @@ class Field:
     """The flow that a sampler integrates.
 
     Attributes:
-        velocity: (z, s) -> velocities of latents z at the global level s, by modality. (z, s, s_next=s') ->
-            mean velocities of a step from s to s', of a network that takes step sizes.
+        velocity: (z, s) -> velocities of latents z at the global level s, by modality.
+            (z, s, s_next=s') -> mean velocities of a step from s to s', of a network that takes
+            step sizes.
         advance: (z, v, s, s') -> latents z moved with velocities v from global level s to s'.
     """
 

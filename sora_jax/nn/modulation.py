@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
+from sora_jax.typing import AnyArray
 
 LEVEL_FEATURES = 128  # Fourier features of a noise level
 
@@ -66,7 +67,7 @@ class LevelEmbedding(nnx.Module):
         self,
         levels: Float[Array, "B T"],
         pooled: Float[Array, "B Dt"],
-        sizes: Float[Array, "B T"] | None = None,
+        sizes: Float[AnyArray, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B T 6*D"]]:
         """Embeds levels and pooled text: e [B, T, D] and m [B, T, 6 D].
 
@@ -77,8 +78,8 @@ class LevelEmbedding(nnx.Module):
                 Default None: 0.
         """
 
-        def features(x: Float[Array, "..."]) -> Float[Array, "..."]:
-            return fourier_features(x.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
+        def features(x: Float[AnyArray, "*B"]) -> Float[Array, "*B n"]:
+            return fourier_features(jnp.asarray(x, jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
 
         e = (
             self.down(jax.nn.silu(self.up(features(levels))))

@@ -60,6 +60,7 @@ CASES = {
     **{name: {"attention": name} for name in KNOWN["attention"]},
     "world": WORLD,  # as experiments/configs/world.py
     "window of everything": {"attention": "window", "window": (0, 2, 2), **WORLD},
+    "shortcuts": {"step_sizes": True},
     "to_audio": {"exchange": "to_audio", "clock": "index"},
     "to_video": {"exchange": "to_video", "text_attention": False},
     "apart": {"exchange": "none", "memory": True, "output": "v", "patch": 1},
@@ -133,7 +134,9 @@ def ours(case):
     config = dataclasses.replace(TINY, **CASES[case])
     model = randomised(STDiT(config, nnx.Rngs(0)))
     given = inputs(config)
-    return model, given, nnx.jit(lambda model, given: model(*given, COUPLE))(model, given)
+    sizes = jax.tree.map(lambda level: level / 2, given[1])
+    run = nnx.jit(lambda model, given, sizes: model(*given, COUPLE, sizes))
+    return model, (*given, COUPLE, sizes), run(model, given, sizes)
 
 
 def errors(case, file=sora_torch):
@@ -141,7 +144,7 @@ def errors(case, file=sora_torch):
     model, given, expected = ours(case)
     with torch.inference_mode():
         twin = in_torch(file.STDiT, "model", model)
-        found = twin(*tensors(given), torch.tensor(COUPLE))
+        found = twin(*tensors(given))
     return [error(found[m], expected[m]) for m in ("video", "audio")]
 
 

@@ -68,6 +68,20 @@ def test_rms_norm_in_half_precision():
     np.testing.assert_allclose(half.astype(jnp.float32), rms_norm(x), rtol=5e-3, atol=1e-3)
 
 
+def test_a_step_size_of_zero_is_none():
+    """Whatever the weights of the steps are; another size moves its own frame."""
+    embed = LevelEmbedding(16, 8, nnx.Rngs(0), step_sizes=True)
+    assert (embed.step.kernel[...] == 0).all()
+    embed.step.kernel[...] = jax.random.normal(jax.random.key(2), embed.step.kernel.shape)
+    levels, pooled = jnp.array([[0.0, 0.5, 1.0]]), jnp.ones((1, 8))
+    plain, _ = embed(levels, pooled)
+    zero, _ = embed(levels, pooled, jnp.zeros((1, 3)))
+    np.testing.assert_array_equal(zero, plain)
+    moved, _ = embed(levels, pooled, jnp.array([[0.0, 0.25, 0.0]]))
+    changed = np.abs(np.asarray(moved - plain)).max(-1)[0]
+    assert changed[1] > 0.01 and changed[0] == changed[2] == 0
+
+
 def test_levels_modulate_their_own_frames():
     embed = LevelEmbedding(16, 8, nnx.Rngs(0))
     embed.rows.kernel[...] = jax.random.normal(jax.random.key(2), embed.rows.kernel.shape)

@@ -123,6 +123,7 @@ def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
         ({"seconds": 4.0}, "seconds=4 says how much a clip grows"),
         ({"sampler": SamplerConfig(), "steps": 3}, "a sampler includes steps and guidance"),
         ({"guidance": float("nan")}, "not a finite number"),
+        ({"sampler": SamplerConfig("shortcut")}, "the model takes no step sizes"),
     ],
 )
 def test_what_would_be_ignored_is_refused(pipeline, wrong, said):
