@@ -334,8 +334,14 @@ def measure_torch(stage: Stage) -> None:
 
 
 def tune(stage: Stage) -> None:
-    """Times launch parameters (TILES) of temporal attention for the workload "t16", in turns, in
-    each direction. Appends a row for each set of parameters to TUNING.
+    """Times the kernels of temporal attention with each set of launch parameters of TILES, for the
+    forward and for the backward pass. One repetition of each set follows the other.
+
+    Appends to the file TUNING a row for each set and pass: the set, its time, and whether it is the
+    kernel's own choice.
+
+    Args:
+        stage: the device, its ceilings and the deadline; the size "tiny" takes a small workload.
     """
     spec = temporal.SPECS["t16"]
     if stage.size == "tiny":

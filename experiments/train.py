@@ -21,7 +21,8 @@ step 50 on with JAX's profiler. --config.sample.every=500 samples clips of a few
 
 Several hosts: run the same command in each process. Under SLURM (experiments/launch/train.sbatch),
 on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:PORT of process 0,
---num_processes=N and --process_id=I. All processes must see the same WORKDIR and latents.
+--num_processes=N and --process_id=I. All processes must see the same WORKDIR and the same
+data: the latents of config.data.path, or those that the run writes into WORKDIR/data.
 """
 
 from collections.abc import Sequence

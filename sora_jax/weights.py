@@ -73,8 +73,9 @@ class Weights:
         """For a tokenizer, the fingerprint that identifies its latent space. Tokenizers for which
         it is equal can decode each other's latents.
 
-        It is the tokenizer's own fingerprint. If only its decoder was trained, starting from
-        another tokenizer, it is that of the other one.
+        It is the fingerprint of the file itself. If only a decoder was trained, starting from
+        another tokenizer, it is the `latents` of that tokenizer. For other kinds of weights it
+        means nothing.
         """
         return self.metadata.get("latents_of", self.fingerprint)
 

@@ -194,16 +194,8 @@ class STDiT(nnx.Module):
             v = pair.time(layout.shard_sites(v), m_v, *in_time, sharding=layout.along_time)
             return v, pair.audio.feed(a, m_a)
 
-        weights = layout.weights_of("pairs")
-        v, a = scan_stack(
-            self.pairs,
-            step,
-            (v, a),
-            jnp.arange(c.depth),
-            remat=c.remat,
-            unroll=c.unroll,
-            weights=weights,
-        )
+        how = {"remat": c.remat, "unroll": c.unroll, "weights": layout.weights_of("pairs")}
+        v, a = scan_stack(self.pairs, step, (v, a), jnp.arange(c.depth), **how)
         video = from_patches(self.video_head(v, e_v), p, (H, W))
         return {"video": video, "audio": self.audio_head(a, e_a)}
 

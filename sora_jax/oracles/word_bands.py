@@ -65,11 +65,11 @@ class Bands:
 
 
 def segments(bands: Bands) -> list[tuple[int, int]]:
-    """Returns the parts of the audio that may hold one word each, in order of time, as frames
-    [first, end) of `bands`.
+    """Returns the parts of the audio that may hold one word each, in order of time, as ranges
+    [first, end) of the frames of the spectrogram `bands`.
 
-    They are louder than the ambient noise and have the length of a word. A part that is longer,
-    because rain fills the pauses, is cut at its own quiet places.
+    They are louder than the ambience and have the length of a word. A part may be longer, because
+    an ambience such as rain fills the pauses; it is cut at its own quiet places.
     """
     found = []
     for first, end in loud_parts(bands):

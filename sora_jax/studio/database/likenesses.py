@@ -77,8 +77,13 @@ def issue(store: Store, account: str) -> Row:
 
 
 def redeem(store: Store, account: str, challenge: str) -> tuple[str, ...]:
-    """Returns the words of a challenge, given by its id, and closes it, so that it cannot be used
-    again.
+    """Returns the words of a challenge: the phrase that an account has to say in a capture. Closes
+    the challenge, so that it cannot be used again.
+
+    Args:
+        store: the database.
+        account: id of the account.
+        challenge: id of the challenge.
 
     Raises:
         Problem: status 400; it is unknown or used, of another account, or older than VALID_SECONDS.
