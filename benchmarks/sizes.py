@@ -8,8 +8,9 @@ Nothing is allocated or run: the counts are those of `sora_jax.models.cost`. Giv
 
 import ast
 import dataclasses
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sora_jax.models import attention_patterns
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.models.cost import measure
 from sora_jax.models.presets import PRESETS
+from sora_jax.models.st_dit import STDiT
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.training.configs import read_values
 from sora_jax.training.run import Run
@@ -55,17 +57,26 @@ def purpose(path: Path) -> str:
     return " ".join(text.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
 
 
+def parameters(module: Callable, config: Any) -> int:
+    """Returns the number of parameters of `module(config)`, without making them."""
+    made = nnx.eval_shape(lambda: module(config, rngs=nnx.Rngs(0)))
+    leaves = jax.tree.leaves(nnx.state(made, nnx.Param))
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves)
+
+
+@functools.cache
 def counted(model: STDiTConfig, format: ClipFormat, text_length: int) -> dict[str, Any]:
-    """Returns the counts of a model for one clip of a format, as JSON values.
+    """Returns the counts of a model for one clip of a format, as JSON values. The FLOPs are those
+    of a clip without references of characters.
 
     Args:
         model: the sizes of the network.
         format: format of the clip.
         text_length: words of its prompt.
     """
-    cost = measure(model, format, 1, text_length)
+    cost = measure(dataclasses.replace(model, references=0), format, 1, text_length)
     return {
-        "parameters": sum(cost.parameters.values()),
+        "parameters": parameters(STDiT, model),
         "tokens": cost.tokens,
         "forward": cost.forward,
         "step": cost.step,
@@ -79,20 +90,15 @@ def configuration(path: Path) -> dict[str, Any]:
     values = read_values(path)
     row: dict[str, Any] = {"purpose": purpose(path)}
     if "model" not in values:
-        return row | {"parameters": _tokenizer_parameters(values)}
+        tokenizer = tokenizer_run(values)
+        module = KINDS[tokenizer.kind].module
+        return row | {"parameters": parameters(module, tokenizer.tokenizer)}
     # Where the data are does not change what a model costs.
     data = {**values["data"], "path": "", "source": "playhouse"}
     run = from_dict(Run, {**values, "data": data}).on_set()
     (one,) = run.data.mixture
     row |= {"format": one.format, "batch_size": run.train.batch_size, "steps": run.train.steps}
     return row | counted(run.model, one.clip_format, run.data.text_length)
-
-
-def _tokenizer_parameters(values: dict[str, Any]) -> int:
-    run = tokenizer_run(values)
-    made = nnx.eval_shape(lambda: KINDS[run.kind].module(run.tokenizer, rngs=nnx.Rngs(0)))
-    leaves = jax.tree.leaves(nnx.state(made, nnx.Param))
-    return sum(int(np.prod(leaf.shape)) for leaf in leaves)
 
 
 def attention(preset: str, pattern: str) -> dict[str, Any]:
