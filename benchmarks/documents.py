@@ -11,7 +11,7 @@ table by two lines; the text between them is replaced:
     <!-- table: quality -->
     <!-- end of table -->
 
-Tables of `prompt_tables` are made from the package's own tables instead, and have no results.
+Tables of `code_tables` are made from the package's own tables instead, and have no results.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks.prompt_tables import CODE_TABLES
+from benchmarks.code_tables import CODE_TABLES
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError

@@ -1,19 +1,28 @@
-"""Tables of the documents that are made from the package's own tables: the words of prompts,
-captions that the world draws, and materials.
+"""Tables of the documents that are made from the repository's own code and files: the words of
+prompts, captions that the world draws, materials, keys of a training, losses of a short run.
 
 `python -m benchmarks.documents` fills them, as it fills the tables of results.
 """
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sora_jax
+from sora_jax.config import flatten
 from sora_jax.tables import markdown
+from sora_jax.training import metrics
+from sora_jax.training.configs import read_values
 from sora_jax.worlds.playhouse import captions, cast, storyboard, storyboard_text, voice
 from sora_jax.worlds.playhouse.families import court_captions, film, look, occlude, talk_captions
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, MATERIALS, SIZES
 
+ROOT = Path(__file__).parents[1]
+FIRST_RUN = (
+    ROOT / "docs" / "first_run.jsonl"
+)  # metrics of the run that docs/guides/training.md shows
+EVERY = 10  # steps between the rows of its table
 COLUMNS = 92  # characters of a line of an example
 # Family -> numbers of the scenes of `train` whose captions are shown.
 EXAMPLES = {
@@ -166,3 +175,54 @@ def sounds() -> str:
         for name, one in MATERIALS.items()
     ]
     return markdown(["material", "restitution", "density", "pitch at 0.3 m", "longest decay"], rows)
+
+
+# The keys of a training that are changed most, with their meanings.
+KEYS = {
+    "data.path": "latents, or a folder of videos; empty: scenes are drawn and encoded first",
+    "data.family": "family of scenes, where they are drawn",
+    "data.format": "clip format, a name of `FORMATS`",
+    "data.clips": "scenes that are drawn",
+    "train.steps": "training steps of the whole run",
+    "train.batch_size": "clips of a step",
+    "train.seed": "initial weights, order of clips, noise",
+    "train.log_every": "steps of a row of metrics",
+    "train.checkpoint_minutes": "time between checkpoints",
+    "optim.lr": "largest learning rate",
+    "optim.muon": "Muon for matrices; else AdamW for all",
+    "optim.warmup": "updates over which the learning rate rises",
+    "optim.schedule": "then a cosine, or `wsd`: constant, and a decay at the end",
+    "optim.ema": "decay of the average of the weights, which is what is kept",
+    "flow.timesteps.shift": "above 1 moves the noise levels of training towards noise",
+    "flow.audio_weight": "factor of the audio loss",
+    "model.depth": "pairs of blocks",
+    "model.width": "width of the video stream",
+    "model.attention": "attention pattern",
+    "validation.every": "steps between validations; 0: none",
+    "sample.every": "steps between previews; 0: none",
+    "mesh.fsdp": "devices over which parameters are sharded",
+}
+
+
+@code_table
+def training_keys() -> str:
+    """Returns the table of the most used keys of a training, with the values of nano's."""
+    values = flatten(read_values(ROOT / "experiments" / "configs" / "playhouse_nano.py"))
+    rows = [[f"`{key}`", meaning, f"`{values[key]!r}`"] for key, meaning in KEYS.items()]
+    return markdown(["key", "meaning", "in `playhouse_nano.py`"], rows)
+
+
+@code_table
+def first_run() -> str:
+    """Returns the table of the losses of the short run that the training guide shows."""
+    names = ["loss", "val/loss", "video_loss", "audio_loss"]
+    names += [f"video_loss_q{quarter}" for quarter in range(1, 5)]
+    steps: dict[int, dict[str, float]] = {}
+    for row in metrics.read(FIRST_RUN):
+        steps.setdefault(int(row["step"]), {}).update(row)
+    rows = [
+        [str(step), *(f"{row[name]:.2f}" if name in row else "" for name in names)]
+        for step, row in steps.items()
+        if step % EVERY == 0
+    ]
+    return markdown(["step", *(f"`{name}`" for name in names)], rows)
