@@ -6,8 +6,8 @@ scenes that have a red ball.
     python -m experiments.evaluate --import=docs/examples/own_metric.py --suite=own_red \
         --num_prompts=16 --output=outputs/red_scores
 
-The suite has two metrics of one oracle: `red`, the mean of its readings, and `as_made`, the share of
-clips whose reading is correct.
+The suite has two metrics of one oracle: `red`, the mean of its readings, and `as_made`, the share
+of clips whose reading is correct.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ class RedOracle(Oracle):
 
     name = "red"
     media = (VIDEO,)
-    tolerance = "within a fifth of the take's own render"
+    tolerance = "within 15 % of the take's own render"
     corruptions = (grey,)
 
     def read(self, reading: Reading) -> float:
@@ -51,14 +51,14 @@ class RedOracle(Oracle):
         return redness(reading.frames)
 
     def judge(self, example: Example, reading: Reading) -> bool | None:
-        """Returns whether the reading is within a fifth of that of the take's own render; None for
+        """Returns whether the reading is within 15 % of that of the take's own render; None for
         a scene without a red ball, which does not test it.
         """
         if not has_red(example):
             return None
         (clip,) = render_takes([example.take], example.format, batch=1)
         own = redness(clip.frames)
-        return abs(reading.of(self.name) - own) <= 0.2 * own
+        return abs(reading.of(self.name) - own) <= 0.15 * own
 
 
 def red(example: Example, reading: Reading) -> Value:
