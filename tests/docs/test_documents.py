@@ -47,12 +47,12 @@ def read(path: Path) -> str:
 
 def blocks(text: str) -> list[str]:
     """The code blocks."""
-    return re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```[^\n`]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def prose(text: str) -> str:
     """The text without its code blocks."""
-    return re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```[^\n`]*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def spans(text: str) -> list[str]:
