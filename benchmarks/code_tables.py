@@ -23,7 +23,7 @@ FIRST_RUN = (
     ROOT / "docs" / "first_run.jsonl"
 )  # metrics of the run that docs/guides/training.md shows
 EVERY = 10  # steps between the rows of its table
-COLUMNS = 92  # characters of a line of an example
+COLUMNS = 78  # characters of a line of an example
 # Family -> numbers of the scenes of `train` whose captions are shown.
 EXAMPLES = {
     "room": (0, 4, 13),
@@ -225,4 +225,5 @@ def first_run() -> str:
         for step, row in steps.items()
         if step % EVERY == 0
     ]
-    return markdown(["step", *(f"`{name}`" for name in names)], rows)
+    short = [name.replace("video_loss", "video").replace("audio_loss", "audio") for name in names]
+    return markdown(["step", *(name.replace("_", " ") for name in short)], rows)
