@@ -10,6 +10,8 @@ table by two lines; the text between them is replaced:
 
     <!-- table: quality -->
     <!-- end of table -->
+
+Tables of `code_tables` are made from the package's own tables instead, and have no results.
 """
 
 import difflib
@@ -23,11 +25,13 @@ from typing import Any
 
 from absl import flags
 
+from benchmarks.code_tables import CODE_TABLES
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.evaluation.calibrate import STABLE
 from sora_jax.evaluation.results import MADE_WITH
+from sora_jax.models.cost import quantity
 from sora_jax.tables import markdown, number
 
 ROOT = Path(__file__).parents[1]
@@ -106,8 +110,10 @@ def filled(text: str, root: Path) -> str:
 
     def fill(match: re.Match) -> str:
         head, name, end = match.groups()
+        if name in CODE_TABLES:
+            return f"{head}{CODE_TABLES[name]().strip()}\n{end}"
         if name not in TABLES:
-            raise UserError(f"no table {name}; there are {', '.join(TABLES)}")
+            raise UserError(f"no table {name}; there are {', '.join([*TABLES, *CODE_TABLES])}")
         source, make = TABLES[name]
         path = root / RESULTS / f"{source}.json"
         if not path.is_file():
@@ -278,6 +284,51 @@ def calibration(results: Results) -> str:
         )
     header = ["oracle", "ground truth", "degraded (lowest)", "corrupted (highest)"]
     return markdown([*header, "shuffled or empty (highest)", "clips"], rows)
+
+
+@register_table("sizes")
+def presets(results: Results) -> str:
+    """Returns the table of the presets: their widths, parameters and FLOPs."""
+    rows = [
+        [
+            name,
+            *(str(row[key]) for key in ("depth", "width", "audio_width")),
+            quantity(row["parameters"]),
+            row["format"],
+            str(row["tokens"]["video"]),
+            quantity(row["forward"]),
+            quantity(row["step"]),
+        ]
+        for name, row in results["results"]["presets"].items()
+    ]
+    header = ["preset", "pairs", "width", "width of audio", "parameters", "format"]
+    header += ["video tokens", "FLOPs forward", "FLOPs of training"]
+    return markdown(header, rows)
+
+
+@register_table("sizes")
+def configurations(results: Results) -> str:
+    """Returns the table of the configuration files: purpose, parameters and FLOPs of a clip."""
+    rows = []
+    for name, row in results["results"]["configurations"].items():
+        step = quantity(row["step"]) if "step" in row else "not counted"
+        length = f"{row['steps']} x {row['batch_size']}" if "steps" in row else "tokenizer"
+        cells = [f"`{name}`", row["purpose"], quantity(row["parameters"]), step, length]
+        rows.append(cells)
+    header = ["file", "purpose", "parameters", "FLOPs of training, a clip", "steps x clips"]
+    return markdown(header, rows)
+
+
+@register_table("sizes")
+def attention_cost(results: Results) -> str:
+    """Returns the table of the FLOPs of two presets under each attention pattern."""
+    rows = [
+        [f"`{pattern}`", *(quantity(row["forward"]) for row in presets.values())]
+        for pattern, presets in results["results"]["attention"].items()
+    ]
+    tokens = results["results"]["attention"]["pure"]
+    header = [f"{name}, {row['tokens']['video']} video tokens" for name, row in tokens.items()]
+    return markdown(["attention", *header], rows)
 
 
 def main(_: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ links.
 import ast
 import functools
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sora_jax.training.configs import read_values
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 ROOT = Path(__file__).parents[2]
-MAX_WORKSPACE, MAX_COLUMNS = 120, 100
+MAX_LINES, MAX_COLUMNS = 120, 100
 PACKAGES = ("benchmarks", "experiments", "kernels", "sora_jax")
 FOLDERS = (*PACKAGES, "docs", "tests", ".ci")
 SUFFIXES = "py|pyi|md|json|jsonl|csv|png|npz|txt|toml|sbatch|yaml|cff"
@@ -30,18 +31,28 @@ DOCUMENTS = [
     ROOT / "sora_jax" / "shipped" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 # Not the changes: they name places as they were.
-CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+CURRENT = [*(path for path in DOCUMENTS if path.name != "CHANGELOG.md"), *NOTEBOOKS]
+
+
+def read(path: Path) -> str:
+    """The text of a document; of a notebook, that of its cells of prose."""
+    text = path.read_text()
+    if path.suffix != ".ipynb":
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells) + "\n"
 
 
 def blocks(text: str) -> list[str]:
     """The code blocks."""
-    return re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```[^\n`]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def prose(text: str) -> str:
     """The text without its code blocks."""
-    return re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```[^\n`]*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def spans(text: str) -> list[str]:
@@ -206,6 +217,12 @@ def lost_targets(text: str) -> list[str]:
     return [f"no target {name}" for name in named if name not in targets]
 
 
+def broken_lines(text: str) -> list[str]:
+    """Lines of commands that end in two backslashes: the shell does not go on after them."""
+    lines = "\n".join(blocks(text)).split("\n")
+    return [f"two backslashes: {line}" for line in lines if line.endswith("\\\\")]
+
+
 # Links
 
 
@@ -232,7 +249,7 @@ def lost_links(text: str, folder: Path) -> list[str]:
 
 def problems(text: str, folder: Path = ROOT) -> list[str]:
     """All that a document names and that is not there."""
-    checks = (lost_paths, lost_names, lost_modules, lost_flags, lost_targets)
+    checks = (lost_paths, lost_names, lost_modules, lost_flags, lost_targets, broken_lines)
     found = [problem for check in checks for problem in check(text)]
     return found + lost_links(text, folder)
 
@@ -243,7 +260,7 @@ def _name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CURRENT, ids=_name)
 def test_what_a_document_names_is_there(path):
-    found = problems(path.read_text(), path.parent)
+    found = problems(read(path), path.parent)
     assert not found, "; ".join(found)
 
 
@@ -274,6 +291,7 @@ def test_the_links_of_the_changes_hold():
             "no key mesh.fsdp in experiments/configs/video_tokenizer.py",
         ),
         ("run `make tests`", "no target tests"),
+        ("```\npython -m experiments.sample \\\\\n```\n", "two backslashes: python -m exper"),
         ("[map](WORKSPACES.md)", "no file for the link WORKSPACES.md"),
         ("[map](WORKSPACE.md#mop)", "no heading for the link WORKSPACE.md#mop"),
     ],
@@ -293,16 +311,17 @@ def test_what_a_document_may_say():
     assert problems(text) == []
 
 
-def test_the_workspace_is_short():
-    assert len((ROOT / "WORKSPACE.md").read_text().splitlines()) <= MAX_WORKSPACE
+@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md"])
+def test_the_first_pages_are_short(name):
+    assert len((ROOT / name).read_text().splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize(
-    "path", [*DOCUMENTS[1:4], *sorted((ROOT / "docs").rglob("*.md"))], ids=_name
+    "path", [*DOCUMENTS[:4], *sorted((ROOT / "docs").rglob("*.md")), *NOTEBOOKS], ids=_name
 )
 def test_lines_of_prose_are_short(path):
     """Tables and pictures are not prose."""
-    lines = prose(path.read_text()).splitlines()
+    lines = prose(read(path)).splitlines()
     long = [x for x in lines if len(x) > MAX_COLUMNS and not x.startswith(("|", "!"))]
     assert not long, "\n".join(long)
 
