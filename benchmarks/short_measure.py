@@ -334,14 +334,8 @@ def measure_torch(stage: Stage) -> None:
 
 
 def tune(stage: Stage) -> None:
-    """Times the kernels of temporal attention with each set of launch parameters of TILES, for the
-    forward and for the backward pass. One repetition of each set follows the other.
-
-    Appends to the file TUNING a row for each set and pass: the set, its time, and whether it is the
-    kernel's own choice.
-
-    Args:
-        stage: the device, its ceilings and the deadline; the size "tiny" takes a small workload.
+    """Times the kernels of temporal attention with each set of launch parameters of TILES, in turns,
+    for the forward and the backward pass. Appends a row for each set and pass to the file TUNING.
     """
     spec = temporal.SPECS["t16"]
     if stage.size == "tiny":

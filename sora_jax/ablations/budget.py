@@ -6,10 +6,10 @@ one does.
 
 `step` is the FLOPs of the loss and gradient of a batch, and `update` the FLOPs of an update of the
 optimizer, one in `accumulate` steps. Both are counted in the jaxpr (`sora_jax.flops`) without
-recomputation. `matched` changes what the sweep names in `match`. Whole depths and widths do not meet
-the budget exactly, so the number of steps closes the rest; an arm whose |off| stays above TOLERANCE
-is refused. Where the number of steps changes, the warm-up of the learning rate and the time
-constant of the weights' average scale with it, so that both stay the same share of the run.
+recomputation. `matched` changes what the sweep names in `match`. Whole depths and widths do not
+meet the budget exactly, so the number of steps closes the rest; an arm whose |off| stays above
+TOLERANCE is refused. Where the number of steps changes, the warm-up of the learning rate and the
+time constant of the weights' average scale with it, so that both stay the same share of the run.
 """
 
 import bisect

@@ -64,8 +64,8 @@ class Clips:
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def batches(self, batch_size: int, seed: int) -> grain.MapDataset:
-        """Returns an endless data set of shuffled batches of the split train: {name: [B, ...]} with the
-        arrays of `batch`.
+        """Returns an endless data set of shuffled batches of the split train: {name: [B, ...]},
+        the arrays of `batch`.
 
         Args:
             batch_size: B, clips per batch.

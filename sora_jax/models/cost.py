@@ -21,6 +21,7 @@ from sora_jax.tables import section
 
 PARTS = (
     "text encoder",
+    "reference encoder",
     "exchange",
     "audio stream",
     "video stream, spatial blocks",
@@ -33,6 +34,8 @@ def _part(path: tuple[str, ...]) -> str:
     """Returns the part of PARTS that a parameter belongs to."""
     if path[0] == "text":
         return "text encoder"
+    if path[0] == "references":
+        return "reference encoder"
     if "exchange" in path:
         return "exchange"
     if path[0].startswith("audio") or path[:2] == ("pairs", "audio"):
@@ -51,7 +54,7 @@ class Cost:
     """Counts for one model in one format. Bytes and FLOPs are those of a whole batch.
 
     Attributes:
-        parameters: number of parameters by part of PARTS.
+        parameters: number of parameters by part of PARTS, without parts that the model lacks.
         tokens: number of tokens of one clip, {"video", "audio", "text"}.
         forward: FLOPs of one evaluation of the network.
         step: FLOPs of the loss and its gradient, without recomputation.
@@ -157,6 +160,7 @@ def _measure(
     parameters: dict[str, int] = dict.fromkeys(PARTS, 0)
     for path, leaf in nnx.to_flat_state(state):
         parameters[_part(tuple(map(str, path)))] += int(np.prod(leaf.shape))
+    parameters = {part: n for part, n in parameters.items() if n}
     step = count_flops(jax.grad(loss), state, *inputs())
     recomputed = 0
     if config.remat != "none":

@@ -35,6 +35,17 @@ def test_nano_counts(plain):
     assert plain.recomputed == 0
 
 
+def test_every_part_of_a_model_is_counted():
+    """Of one with everything: references, memory, step sizes."""
+    config = dataclasses.replace(NANO, depth=1, references=2, memory=True, step_sizes=True)
+    counted = measure(config, FORMATS["nano"], batch_size=1, text_length=8).parameters
+    model = nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0)))
+    assert counted["reference encoder"] > 0
+    assert sum(counted.values()) == sum(
+        x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param))
+    )
+
+
 def test_remat_costs_about_a_forward_pass_and_keeps_little(plain):
     remat = measure(
         dataclasses.replace(NANO, remat="block"), FORMATS["nano"], batch_size=2, text_length=16

@@ -1,15 +1,15 @@
 """Storyboards: the facts of a story (a clip with cuts), shot by shot, as values.
 
 A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a framing
-(`frame`), a camera move, a duration, a time before it (`later`) and acts in order. Speech is an act. All shots show one world,
-so an act changes what later shots show. `storyboard_text.py` writes storyboards as text and
-`storyboard_reader.py` reads them.
+(`frame`), a camera move, a duration, a time before it (`later`) and acts in order. Speech is an
+act. All shots show one world, so an act changes what later shots show. `storyboard_text.py` writes
+storyboards as text and `storyboard_reader.py` reads them.
 
     style, ambience   those of the whole clip
     cast              one or two handles (names such as "@mika"), the actors 0 and 1
     place             one of PLACES; each has a lamp, a door and a score board
     frame             "wide" shows all of a place, "two-shot" the cast, "close-up" one actor
-    later             seconds that pass in the world between the end of the previous shot and this one
+    later             seconds of the world between the end of the previous shot and this one
 
 A shot has 1 + k n frames, where k is the number of frames per latent (one time step of the video
 latents) and n >= 1 the time steps after the first (`frames_of`).
