@@ -334,7 +334,7 @@ def measure_torch(stage: Stage) -> None:
 
 
 def tune(stage: Stage) -> None:
-    """Times the kernels of temporal attention with each set of launch parameters of TILES, in turns,
+    """Times the kernels of temporal attention with each set of launch parameters of TILES in turns,
     for the forward and the backward pass. Appends a row for each set and pass to the file TUNING.
     """
     spec = temporal.SPECS["t16"]
