@@ -36,7 +36,7 @@ _MODULES = {
     "fit_clip": "media",
     "load_pipeline": "pipelines.load",
     "load_run": "training.configs",
-    "read_clip": "oracles.reading",
+    "read_clip": "oracles.read_clip",
     "read_video": "media",
     "render": "worlds.playhouse.takes",
     "train": "training.train",

@@ -9,13 +9,15 @@ resolved configuration.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
+import inspect
 import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sora_jax.errors import UserError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -32,6 +35,55 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def near_miss(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known word of which a word is probably a misspelling; None if it is another word.
+
+    A misspelling has at least four letters, and of three letters at most one is wrong, missing, too
+    many, or exchanged with its neighbour. A word of three letters may have two exchanged.
+    """
+    most = len(word) // 3 if len(word) > 3 else 0
+    distances = [(_edits(word, k), k) for k in known if abs(len(k) - len(word)) <= most]
+    if len(word) == 3:
+        distances = [(one, k) for one, k in distances if one == 1 and sorted(k) == sorted(word)]
+        most = 1
+    edits, closest = min(distances, default=(len(word), ""))
+    return closest if edits <= most else None
+
+
+def _edits(a: str, b: str) -> int:
+    """Returns how many letters to substitute, insert, delete or exchange turn `a` into `b`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        before, above = row, before
+        row = [i]
+        for j, y in enumerate(b, start=1):
+            least = min(before[j - 1] + (x != y), before[j] + 1, row[j - 1] + 1)
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                least = min(least, above[j - 2] + 1)
+            row.append(least)
+    return row[-1]
+
+
+def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a function for users: a keyword that is not among its parameters raises
+    UserError, which names the nearest one.
+    """
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in parameters:
+                raise UserError(
+                    f"{function.__name__} has no parameter {name!r}; {nearest(name, parameters)}",
+                    field=name,
+                )
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def within(values: Any, interval: str, *names: str) -> None:

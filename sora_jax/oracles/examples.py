@@ -55,7 +55,7 @@ def example(
     """Returns the `Example` of a take, from frames [F, H, W, 3] and samples [S] or None in a
     format.
     """
-    return Example(frames, samples, format.fps, take=take, format=format)
+    return Example(frames, samples, format.fps, family=take.family, take=take, format=format)
 
 
 def ground_truth(

@@ -100,7 +100,8 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
     expect(take, Take, "take", "give one Take, as draw returns")
     expect(format, ClipFormat, "format", "give a ClipFormat, such as FORMATS['nano']")
     batch = render_batch([take], format)
-    return Clip(np.asarray(batch["frames"])[0], np.asarray(batch["samples"])[0], format.fps)
+    frames, samples = (np.asarray(batch[name])[0] for name in ("frames", "samples"))
+    return Clip(frames, samples, format.fps, family=take.family)
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
