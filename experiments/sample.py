@@ -35,8 +35,8 @@ Examples:
 If a given clip has latents stored beside its mp4 (.latents.npz) that fit the model, those are used,
 so nothing is encoded twice. Except in a remix, frames of a given clip stay as they are, and so do
 its samples, except for a cross-fade of 20 ms. A storyboard states the facts of a clip shot by shot,
-as cards or as prose; docs/guides/world.md shows both. Files are never overwritten: if a name
-exists, the new file gets a number.
+as cards or as prose; docs/guides/world.md shows both. This command replaces no file: if a name
+exists, the new file gets a number. (`clip.save` of Python replaces the files at its path.)
 """
 
 import contextlib

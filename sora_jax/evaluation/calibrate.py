@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.oracles import conditions
 from sora_jax.oracles.base import CEILING, DEGRADED, GROUND_TRUTH, Oracle
@@ -70,6 +71,7 @@ def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
     return stages
 
 
+@known_keywords
 def calibrate(
     clips: list[Example],
     report: Callable[[str], object] | None = None,

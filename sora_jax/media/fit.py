@@ -8,6 +8,7 @@ import numpy as np
 import scipy.signal
 
 from sora_jax.clip import Clip
+from sora_jax.config import known_keywords
 from sora_jax.errors import expect
 from sora_jax.media import mixing
 from sora_jax.media.decoded import EndOfFile, Media
@@ -97,6 +98,7 @@ def fit_frames(
     return fitted[back], notes
 
 
+@known_keywords
 def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sora_jax.clip import Clip
+from sora_jax.config import known_keywords
 from sora_jax.errors import expect
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
@@ -21,6 +22,7 @@ SUMMARIZED = (*OF_BALLS, "cuts", "ambience", "lips", "speakers", "shots", "state
 DIGITS = 6  # significant, of the numbers of a reading
 
 
+@known_keywords
 def read_clip(clip: Clip, oracles: Sequence[str] | None = None) -> dict[str, Any]:
     """Returns what the oracles read in one clip, as JSON values.
 

@@ -42,7 +42,11 @@ def select(
         if asked == format:
             return format
     known = "; ".join(map(str, formats))
-    raise UserError(f"this model makes {known}; ask for one of these, or train on another format")
+    longest = max(format.seconds for format in formats)
+    remedy = "extend a clip (continued, or --continue_clip), " if seconds > longest else ""
+    raise UserError(
+        f"this model makes {known}; ask for one of these, {remedy}or train on another format"
+    )
 
 
 def same_rate(rate: float, fps: Fraction | int) -> bool:

@@ -75,7 +75,7 @@ class Generated(Clip):
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`),
-        replacing existing files. Returns the path.
+        and returns the path. Existing files are replaced; `experiments.sample` numbers its files.
 
         The clip of a given video file is that file with the new audio, in a container with
         `suffix`; it has no out.latents.npz.

@@ -11,6 +11,7 @@ import dataclasses
 import numbers
 from typing import Any
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -128,6 +129,7 @@ def whole_index(index: Any) -> int:
     return int(index)
 
 
+@known_keywords
 def draw(
     split: str,
     index: int,
