@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -64,14 +65,13 @@ def nearest_file(path: str | os.PathLike, folder: str) -> str:
 def near_miss(word: str, known: Iterable[str]) -> str | None:
     """Returns the known word of which a word is probably a misspelling; None if it is another word.
 
-    A misspelling has at least four letters, and of three letters at most one is wrong, missing, too
-    many, or exchanged with its neighbour. A word of three letters may have two exchanged.
+    A misspelling has at least four letters, of which less than a third are wrong, missing, too many
+    or exchanged with a neighbour. A word of three letters may have two exchanged.
     """
-    most = len(word) // 3 if len(word) > 3 else 0
-    distances = [(_edits(word, k), k) for k in known if abs(len(k) - len(word)) <= most]
+    most = (len(word) - 1) // 3
     if len(word) == 3:
-        distances = [(one, k) for one, k in distances if one == 1 and sorted(k) == sorted(word)]
-        most = 1
+        most, known = 1, [k for k in known if sorted(k) == sorted(word)]
+    distances = [(_edits(word, k), k) for k in known if abs(len(k) - len(word)) <= most]
     edits, closest = min(distances, default=(len(word), ""))
     return closest if edits <= most else None
 

@@ -106,11 +106,11 @@ def _no_sentence(prompt: str, error: CaptionError) -> str:
     if len(read) > 1 or (read and (hint or error.found in known)):
         found = error.found if error.found == END else repr(error.found)
         return (
-            f"the prompt is no sentence that the world knows: expected {error.expected} after "
-            f"{' '.join(read[-3:])!r}, found {found}{hint}"
+            "the prompt is no sentence that the world knows: after "
+            f"{' '.join(read[-3:])!r}, expected {error.expected}, found {found}{hint}"
         )
     words = dict.fromkeys(word.strip(",.;:!?") for word in prompt.lower().split())
-    hinted = {word: word_hint(word, known) for word in words if word not in known}
+    hinted = {w: word_hint(w, known) for w in words if w not in known or w.isdigit()}
     listed = ", ".join(f"{word}{hint}" for word, hint in hinted.items() if hint)
     return (
         f"the prompt is no sentence that the world knows{f', with {listed}' if listed else ''}; "

@@ -5,9 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from sora_jax.errors import UserError
-from sora_jax.modality import ClipFormat
-
-RATE_SLACK = 0.02  # relative difference up to which rates count as equal, as in `media.fit_clip`
+from sora_jax.modality import RATE_SLACK, ClipFormat
 
 
 def select(

@@ -175,6 +175,8 @@ class Family(Protocol):
         alike: True if the renderer needs the same arrays for all its scenes, because they have no
             shapes, moving cameras or styles of films. The training step of a tokenizer then renders
             them. Default: False.
+        own_seconds: True if the scenes have a duration of their own, so that `draw` refuses another
+            one. Default: False.
     """
 
     name: str
@@ -190,6 +192,7 @@ class Family(Protocol):
     train_size: int | None = None
     longest: float = CLIP_SECONDS
     alike: bool = False
+    own_seconds: bool = False
 
     @property
     def random_key(self) -> tuple[int, ...]:

@@ -96,7 +96,7 @@ class Story(Family):
     splits = ("train", "val", "paraphrase", "order", "identity", "length")
     splits += tuple(f"gap_{n}" for n in range(1, MAX_GAP + 1))
     styles, facts_type, words = FILM_STYLES, StoryFacts, WORDS
-    max_balls, max_cast, alike = 1, 2, True
+    max_balls, max_cast, alike, own_seconds = 1, 2, True, True
 
     def __init__(self, name: str = "story", shots: int = 3) -> None:
         self.name, self.shots = name, shots

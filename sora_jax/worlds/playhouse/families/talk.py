@@ -49,7 +49,7 @@ class Talk(Family):
     """The family `talk`: one or two characters with a face and a voice speak."""
 
     name, facts_type, formats = "talk", TalkFacts, ("S",)
-    max_balls, max_cast = 0, 2
+    max_balls, max_cast, own_seconds = 0, 2, True
     splits, styles = SPLITS, FILM_STYLES
     words, text_length = WORDS, 48
 
