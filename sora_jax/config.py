@@ -63,7 +63,8 @@ def nearest_file(path: str | os.PathLike, folder: str) -> str:
 
 
 def near_miss(word: str, known: Iterable[str]) -> str | None:
-    """Returns the known word of which a word is probably a misspelling; None if it is another word.
+    """Returns the known word of which a word is probably a misspelling; None if it is itself known,
+    or another word.
 
     A misspelling has at least four letters, of which less than a third are wrong, missing, too many
     or exchanged with a neighbour. A word of three letters may have two exchanged.
@@ -73,7 +74,7 @@ def near_miss(word: str, known: Iterable[str]) -> str | None:
         most, known = 1, [k for k in known if sorted(k) == sorted(word)]
     distances = [(_edits(word, k), k) for k in known if abs(len(k) - len(word)) <= most]
     edits, closest = min(distances, default=(len(word), ""))
-    return closest if edits <= most else None
+    return closest if 0 < edits <= most else None
 
 
 def _edits(a: str, b: str) -> int:

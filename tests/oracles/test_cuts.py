@@ -10,7 +10,8 @@ from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import conditions, cuts, examples
 from sora_jax.oracles.catalogue import ORACLES
-from sora_jax.oracles.reading import Reading, read_clip
+from sora_jax.oracles.read_clip import read_clip
+from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.draw import draw, in_style
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import FILM_STYLES

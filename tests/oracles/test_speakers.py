@@ -9,7 +9,8 @@ import pytest
 from sora_jax.evaluation.suites import SUITES, values
 from sora_jax.oracles import examples, voices
 from sora_jax.oracles.catalogue import ORACLES
-from sora_jax.oracles.reading import Reading, read_clip
+from sora_jax.oracles.read_clip import read_clip
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.speakers import spoken_turns
 from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.worlds.playhouse import voice
