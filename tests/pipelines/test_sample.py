@@ -228,7 +228,8 @@ def test_refusals(refusal, folder, tmp_path):
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
         ([], "nothing to generate"),
-        ([p, "--seconds=3"], "this model makes 17 frames of 16 x 16"),
+        ([p, "--seconds=3"], "extend a clip (continued, or --continue_clip), or train on another"),
+        ([p, "--seconds=1"], "ask for one of these, or train on another format"),
         ([p, "--prompts_file=x"], "--prompt and --prompts_file are all given; give one"),
         ([p, "--storyboard=x"], "--prompt and --storyboard are all given; give one"),
         ([f"--storyboard={tmp_path}/story.txt"], "story.txt: the storyboard cannot be read: shot"),
