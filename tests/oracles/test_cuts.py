@@ -116,7 +116,10 @@ def test_a_reading_and_a_judge_of_stories_use_the_cuts(stories):
     lines = functools.partial(_lines, clip.take.facts)
     good = lines(Reading(clip))
     assert good["cuts"].met and good["ambience"].met and good["cuts"].asked == [2.125, 4.25]
-    assert {line.met for fact, line in good.items() if fact not in ("cuts", "ambience")} == {None}
+    others = {fact: line for fact, line in good.items() if fact not in ("cuts", "ambience")}
+    assert {line.met for line in others.values()} == {None}
+    assert "style is not calibrated on clips with faces" in others["style"].reason
+    assert others["shot 1: place"].reason.startswith("the oracle shots reads places")
     assert lines(Reading(cuts.joined([clip])[0]))["cuts"].met is False
     silent = lines(Reading(Clip(clip.frames, None, 8)))
     assert silent["ambience"].met is None and silent["ambience"].reason == "the clip has no audio"

@@ -41,6 +41,7 @@ FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "story_4": (8,),
 }
 MADE_OF_NAMES = 1 << 32
+NO_STYLE = "the oracle style is not calibrated on clips with faces"
 
 
 @dataclasses.dataclass(frozen=True)
