@@ -271,7 +271,6 @@ def main(_: Sequence[str]) -> None:
     places, format, folder = read_prompts(), read_format(), check_paths()
     characters = read_characters()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
     from sora_jax.pipelines.request import SOURCES, WHOLE, Request
 
@@ -321,7 +320,8 @@ def main(_: Sequence[str]) -> None:
                 clip.save(path)
             print(f"{path}: {clip.seconds:.3g} s, {made}, {clip.title}")
             print(f"  {record.facts_table(clip.verdict)}")
-            print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")
+            if read := record.say_reading(clip):
+                print(f"  oracles read: {read}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from sora_jax.errors import UserError
 from sora_jax.media import remux
 from sora_jax.oracles.read_clip import has_balls
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.verdict import judge_prompt, parse_prompt
+from sora_jax.oracles.verdict import judge_prompt, parse_prompt, say_balls, say_impacts
 from sora_jax.pipelines import sidecar
 from sora_jax.tables import plain
 from sora_jax.worlds.playhouse.captions import CaptionError
@@ -156,9 +156,7 @@ def write(
         write_video(path, clip, provenance)
     else:
         remux.write(path, clip.film.path, clip.samples, provenance)
-    contact_sheet(
-        path.with_suffix(".png"), clip, clip.title, reading.seen_impacts, reading.heard_impacts
-    )
+    draw_sheet(path.with_suffix(".png"), clip)
     report["timings"] |= {
         "oracles": round(read - started, 4),
         "write": round(time.perf_counter() - read, 4),
@@ -166,6 +164,21 @@ def write(
     text = json.dumps(report, indent=2, ensure_ascii=False)
     files.write(path.with_suffix(".json"), text + "\n")
     return report
+
+
+def draw_sheet(path: Path, clip: "Generated") -> None:
+    """Draws the contact sheet of a clip, a png file, with the impacts if its kind has balls."""
+    impacts = ()
+    if has_balls(clip.family):
+        impacts = clip.reading.seen_impacts, clip.reading.heard_impacts
+    contact_sheet(path, clip, clip.title, *impacts)
+
+
+def say_reading(clip: "Generated") -> str:
+    """Returns a line of text on the balls and impacts of a clip; "" if its kind has none."""
+    if not has_balls(clip.family):
+        return ""
+    return f"{say_balls(clip.reading)}; {say_impacts(clip.reading)}"
 
 
 def facts_table(verdict: dict[str, Any]) -> str:
