@@ -51,7 +51,7 @@ def main(_: Sequence[str]) -> None:
         )
     folder = files.check_output("output", _OUTPUT.value)
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.evaluation.calibration_report import calibrate_into, score_table
+    from sora_jax.evaluation.calibration_report import calibrate, calibrate_into, score_table
 
     started = time.perf_counter()
     scores, outside = calibrate_into(
@@ -64,6 +64,8 @@ def main(_: Sequence[str]) -> None:
     )
     print(score_table(scores))
     print("\n".join(outside) if outside else "all scores are within their limits")
+    if few := calibrate.caution(scores):
+        print(few)
     print(
         f"{_NUM_CLIPS.value} scenes in {time.perf_counter() - started:.0f} s: "
         f"{folder / 'calibration.json'}, {folder / 'report.md'}"

@@ -14,10 +14,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
-from sora_jax import files
+from sora_jax import environment, files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.evaluation.marks import measure, oracle_means, summary
@@ -48,8 +49,7 @@ def main(_: Sequence[str]) -> None:
             raise UserError(f"--sizes={size}; give multiples of 32, such as 64,256")
         _measure(folder / "rows.jsonl", int(size))
     rows = _read(folder / "rows.jsonl")
-    command = "python -m experiments.measure_marks --output=outputs/marks"
-    result = {"command": f"{command} --num_clips={_NUM_CLIPS.value}", "sizes": {}}
+    result: dict[str, Any] = {"command": environment.command(), "sizes": {}}
     for size in sorted({row["size"] for row in rows}):
         own = [row for row in rows if row["size"] == size]
         families = {f: [row for row in own if row["family"] == f] for f in FAMILIES}
@@ -63,7 +63,7 @@ def main(_: Sequence[str]) -> None:
     files.write(folder / "marks.json", json.dumps(result, indent=1) + "\n")
     for size, parts in result["sizes"].items():
         for treatment, share in parts["all"]["treatments"].items():
-            print(f"{size} px, {treatment}: {share['found']} of {parts['all']['clips']}")
+            print(f"{size} px, {treatment}: {share['found']:.1%} of {parts['all']['clips']} clips")
 
 
 def _measure(path: Path, size: int) -> None:

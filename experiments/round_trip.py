@@ -44,9 +44,7 @@ def main(_: Sequence[str]) -> None:
         "video_tokenizer": video_weights.fingerprint,
         "audio_tokenizer": audio_weights.fingerprint,
     }
-    flag = f"--num_clips={_NUM_CLIPS.value} --output=outputs/round_trip"
-    command = f"python -m experiments.round_trip {flag}"
-    result = {"command": command, "tokenizers": tokenizers, "oracles": scores}
+    result = {"command": environment.command(), "tokenizers": tokenizers, "oracles": scores}
     result |= {"hardware": environment.hardware(), "commit": environment.commit()}
     files.write(folder / "round_trip.json", json.dumps(result, indent=1) + "\n")
     rows = [

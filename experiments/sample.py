@@ -35,8 +35,8 @@ Examples:
 If a given clip has latents stored beside its mp4 (.latents.npz) that fit the model, those are used,
 so nothing is encoded twice. Except in a remix, frames of a given clip stay as they are, and so do
 its samples, except for a cross-fade of 20 ms. A storyboard states the facts of a clip shot by shot,
-as cards or as prose; docs/guides/world.md shows both. Files are never overwritten: if a name
-exists, the new file gets a number.
+as cards or as prose; docs/guides/world.md shows both. This command replaces no file: if a name
+exists, the new file gets a number. (`clip.save` of Python replaces the files at its path.)
 """
 
 import contextlib
@@ -271,7 +271,6 @@ def main(_: Sequence[str]) -> None:
     places, format, folder = read_prompts(), read_format(), check_paths()
     characters = read_characters()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
     from sora_jax.pipelines.request import SOURCES, WHOLE, Request
 
@@ -321,7 +320,8 @@ def main(_: Sequence[str]) -> None:
                 clip.save(path)
             print(f"{path}: {clip.seconds:.3g} s, {made}, {clip.title}")
             print(f"  {record.facts_table(clip.verdict)}")
-            print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")
+            if read := record.say_reading(clip):
+                print(f"  oracles read: {read}")
 
 
 if __name__ == "__main__":

@@ -41,8 +41,7 @@ def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("no --output; give the JSON file to write, such as outputs/soak.json")
     soak = importlib.import_module("sora_jax.studio.upkeep.soak")
-    command = f"python -m experiments.studio_soak {shlex.join(sys.argv[1:])}"
-    result: dict[str, Any] = {"command": command, "environment": environment.record()}
+    result: dict[str, Any] = {"command": environment.command(), "environment": environment.record()}
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
         cluster = soak.Cluster(Path(folder), shlex.split(_SERVE.value))
         try:

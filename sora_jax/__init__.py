@@ -36,7 +36,7 @@ _MODULES = {
     "fit_clip": "media",
     "load_pipeline": "pipelines.load",
     "load_run": "training.configs",
-    "read_clip": "oracles.reading",
+    "read_clip": "oracles.read_clip",
     "read_video": "media",
     "render": "worlds.playhouse.takes",
     "train": "training.train",
@@ -49,7 +49,10 @@ def __getattr__(name: str):
     if name not in _MODULES:
         if not name.startswith("_") and importlib.util.find_spec(f"sora_jax.{name}"):
             return importlib.import_module(f"sora_jax.{name}")
-        raise AttributeError(f"module 'sora_jax' has no attribute {name!r}")
+        hint = ""
+        if not name.startswith("_"):
+            hint = "; " + importlib.import_module("sora_jax.config").nearest(name, __all__)
+        raise AttributeError(f"module 'sora_jax' has no attribute {name!r}{hint}")
     value = getattr(importlib.import_module(f"sora_jax.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

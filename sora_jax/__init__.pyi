@@ -13,7 +13,7 @@ from sora_jax.models.st_dit import STDiT as STDiT
 from sora_jax.models.st_dit import STDiTConfig as STDiTConfig
 from sora_jax.mp4 import write_mp4 as write_mp4
 from sora_jax.oracles.catalogue import ORACLES as ORACLES
-from sora_jax.oracles.reading import read_clip as read_clip
+from sora_jax.oracles.read_clip import read_clip as read_clip
 from sora_jax.pipelines.generate import Pipeline as Pipeline
 from sora_jax.pipelines.load import load_pipeline as load_pipeline
 from sora_jax.pipelines.request import Request as Request

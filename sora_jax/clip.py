@@ -29,6 +29,8 @@ class Clip:
         fps: frames per second. Default 8.
         rate: samples per second. Default 16,000.
         notes: remarks for the user on how the clip was made.
+        family: kind of scenes that it shows, a name in FAMILIES, for the choice of oracles
+            (`read_clip`). Default None: unknown.
     """
 
     frames: np.ndarray
@@ -36,6 +38,7 @@ class Clip:
     fps: int | float | Fraction = 8
     rate: int = SAMPLE_RATE
     notes: tuple[str, ...] = ()
+    family: str | None = None
 
     def __repr__(self) -> str:
         frames, height, width = self.frames.shape[:3]

@@ -36,7 +36,7 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
         usable = False
     if not usable:
         jax.config.update("jax_compilation_cache_dir", None)
-        _tell_once(f"{reason}, so compiled programs are not kept; set JAX_COMPILATION_CACHE_DIR")
+        tell_once(f"{reason}, so compiled programs are not kept; set JAX_COMPILATION_CACHE_DIR")
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Cache small programs too. JAX's default threshold is 1 s; -1 turns off the size limit.
@@ -49,7 +49,7 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
 _told: set[str] = set()
 
 
-def _tell_once(note: str) -> None:
+def tell_once(note: str) -> None:
     """Prints a note on stderr, once in a process."""
     if note not in _told:
         _told.add(note)

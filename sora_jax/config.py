@@ -9,13 +9,19 @@ resolved configuration.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
+import inspect
 import json
 import math
+import os
+import re
+import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sora_jax.errors import UserError
 
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -32,6 +40,75 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def nearest_file(path: str | os.PathLike, folder: str) -> str:
+    """Returns the hint for a missing Python file: "did you mean ...?", or where to find others.
+
+    A name that contains the missing one counts as near. Files in the folder of `path` come before
+    those in `folder`.
+
+    Args:
+        path: the missing file.
+        folder: where such files usually are, such as "experiments/configs".
+    """
+    stem = Path(path).stem
+    for place in (Path(path).parent, Path(folder)):
+        stems = sorted(file.stem for file in place.glob("*.py") if file.stem[0] != "_")
+        close = [one for one in stems if len(stem) > 2 and stem in one]
+        close += difflib.get_close_matches(stem, stems, n=1)
+        if close:
+            return f"did you mean {place / close[0]}.py?"
+    return f"give a file such as those of {folder}"
+
+
+def near_miss(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known word of which a word is probably a misspelling; None if it is itself known,
+    or another word.
+
+    A misspelling has at least four letters, of which less than a third are wrong, missing, too many
+    or exchanged with a neighbour. A word of three letters may have two exchanged.
+    """
+    most = (len(word) - 1) // 3
+    if len(word) == 3:
+        most, known = 1, [k for k in known if sorted(k) == sorted(word)]
+    distances = [(_edits(word, k), k) for k in known if abs(len(k) - len(word)) <= most]
+    edits, closest = min(distances, default=(len(word), ""))
+    return closest if 0 < edits <= most else None
+
+
+def _edits(a: str, b: str) -> int:
+    """Returns how many letters to substitute, insert, delete or exchange turn `a` into `b`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        before, above = row, before
+        row = [i]
+        for j, y in enumerate(b, start=1):
+            least = min(before[j - 1] + (x != y), before[j] + 1, row[j - 1] + 1)
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                least = min(least, above[j - 2] + 1)
+            row.append(least)
+    return row[-1]
+
+
+def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a function for users: a keyword that is not among its parameters raises
+    UserError, which names the nearest one.
+    """
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in parameters:
+                raise UserError(
+                    f"{function.__name__} has no parameter {name!r}; {nearest(name, parameters)}",
+                    field=name,
+                )
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def within(values: Any, interval: str, *names: str) -> None:
@@ -97,6 +174,63 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
         return cls(**built)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def keys_of(cls: Any, prefix: str = "") -> list[str]:
+    """Returns the keys of a dataclass whose fields may be dataclasses, such as "train.steps".
+
+    Args:
+        cls: the dataclass.
+        prefix: is put before every key. Default "": none.
+    """
+    hints, keys = typing.get_type_hints(cls), []
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            keys += keys_of(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            keys.append(f"{prefix}{field.name}")
+    return keys
+
+
+def check_keys(keys: Iterable[str], cls: Any) -> None:
+    """Checks keys such as "train.steps" against a dataclass.
+
+    Args:
+        keys: the keys. What stands below a field that is no dataclass is not checked.
+        cls: the dataclass whose fields may be dataclasses.
+    Raises:
+        UserError: a key is unknown. The message names up to three keys that may be meant.
+    """
+    known = keys_of(cls)
+    for key in keys:
+        above = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
+        if any(one.startswith(f"{key}.") for one in known) or set(above) & set(known):
+            continue
+        meant = _meant(key, known)
+        hint = f"did you mean {' or '.join(map(repr, meant[:3]))}?"
+        if not meant:
+            hint = nearest(key.partition(".")[0], {one.partition(".")[0] for one in known})
+        raise UserError(f"unknown key {key}; {hint}")
+
+
+def _meant(key: str, known: list[str]) -> list[str]:
+    """Returns the known keys that an unknown one may mean, the likeliest first.
+
+    They are those whose last names are the same, its initials (lr of learning_rate), longer
+    (batch_size of batch) or close. Of the first kind that there is, all are returned.
+    """
+    section, _, last = key.rpartition(".")
+    names = {one: one.rpartition(".")[2] for one in known}
+    initials = "".join(word[:1] for word in last.split("_"))
+    inside = [one for one in known if section and one.startswith(f"{section}.")] or known
+    close = difflib.get_close_matches(last, [names[one] for one in inside], n=1, cutoff=0.6)
+    kinds = (
+        [one for one in known if names[one] == last],
+        [one for one in known if len(initials) > 1 and names[one] == initials],
+        [one for one in known if names[one].startswith(f"{last}_")],
+        [one for one in inside if names[one] in close],
+    )
+    return next(filter(None, kinds), [])
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -245,6 +379,10 @@ def from_flag(holder: Any) -> dict[str, Any]:
         return holder.value.to_dict()
     except Exception as error:  # the flag stores its file's error and raises it here
         reason = str(error).strip().splitlines()[-1].strip()
+        missing = re.search(r"No such file or directory: '(.+)'", reason)
+        if missing and any(missing[1] in arg for arg in sys.argv):
+            hint = nearest_file(missing[1], "experiments/configs")
+            raise UserError(f"--{holder.name}={missing[1]}: no such file; {hint}") from None
         raise UserError(
             f"--{holder.name} cannot be read: {reason}; give a Python file with get_config()"
         ) from error

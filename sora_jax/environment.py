@@ -73,12 +73,17 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def command() -> str:
+    """Returns the command line of this process, with all flags that were given."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
 def record() -> dict[str, object]:
     """Returns the provenance of a measurement to store with its results, as JSON values: "command",
     "hardware", "commit", "versions" and "date" (of today).
     """
     return {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": command(),
         "hardware": hardware(),
         "commit": commit(),
         "versions": versions(),

@@ -13,6 +13,9 @@ from typing import Any
 class UserError(Exception):
     """An error that a user can cause and fix: the request is wrong, not the code.
 
+    It is no ValueError: a file that is missing, or a full disk, is no wrong value. Constructors of
+    configurations, such as `ClipFormat(frames=16)`, raise ValueError.
+
     Attributes:
         message: one line: the problem, its location, the remedy. It names fields and settings
             rather than flags, because notebooks and servers show it too.

@@ -28,6 +28,7 @@ import numpy as np
 from sora_jax.registry import Registry
 
 SAMPLE_RATE = 16_000  # audio samples per second
+RATE_SLACK = 0.02  # relative difference up to which two frame rates count as equal
 AUDIO_LATENT_RATE = 25  # audio latents per second
 SAMPLES_PER_LATENT = SAMPLE_RATE // AUDIO_LATENT_RATE  # 640
 # k: default temporal compression of the video tokenizer

@@ -12,6 +12,7 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.error import FFmpegError
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError
 from sora_jax.files import replacing
 
@@ -63,6 +64,7 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     )
 
 
+@known_keywords
 def write_mp4(
     path: str | os.PathLike,
     clip: "Clip",

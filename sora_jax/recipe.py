@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import files
+from sora_jax.config import nearest_file
 from sora_jax.environment import commit, hardware
 from sora_jax.errors import UserError
 
@@ -70,7 +71,7 @@ def read_recipe(path: str | os.PathLike) -> list[Station]:
     """
     file = files.user_path(path)
     if not file.is_file() or file.suffix != ".py":
-        raise UserError(f"no recipe {path}; give a Python file, as experiments/recipes/world.py")
+        raise UserError(f"no recipe {path}; {nearest_file(file, 'experiments/recipes')}")
     spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sora_jax.config import nearest
+from sora_jax.config import nearest, nearest_file
 from sora_jax.errors import UserError
 
 T = TypeVar("T")
@@ -144,6 +144,8 @@ def load_module(name: str) -> None:
     """
     try:
         if name.endswith(".py"):
+            if not Path(name).is_file():
+                raise UserError(f"no file {name} to import; {nearest_file(name, 'docs/examples')}")
             _load_file(Path(name))
         else:
             importlib.import_module(name)

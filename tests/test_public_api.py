@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import sora_jax
+from sora_jax.data.latents.precompute import precompute
+from sora_jax.evaluation.calibrate import calibrate
+from sora_jax.training.tokenizer import train_tokenizer
 
 NAMES = {
     *("load_pipeline", "Pipeline", "Request", "SamplerConfig", "Guidance", "Clip", "ClipFormat"),
@@ -38,8 +43,26 @@ def test_modules_are_found_too():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'load_pipelin'"):
+    known = "no attribute 'load_pipelin'; did you mean 'load_pipeline'?"
+    with pytest.raises(AttributeError, match=re.escape(known)):
         _ = sora_jax.load_pipelin
+    assert not hasattr(sora_jax, "_load_pipelin")
+
+
+FUNCTIONS = [name for name in sorted(NAMES) if inspect.isfunction(getattr(sora_jax, name))]
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, precompute, calibrate, train_tokenizer])
+def test_a_misspelt_keyword_names_the_nearest(function):
+    function = getattr(sora_jax, function) if isinstance(function, str) else function
+    *others, last = inspect.signature(function).parameters.values()
+    if last.kind == last.VAR_KEYWORD:  # settings of finetune
+        wrong, near = {"stpes": 1}, "steps"
+    else:
+        others, wrong, near = others[:1], {f"{last.name}x": 1}, last.name
+    with pytest.raises(sora_jax.UserError) as told:
+        function(*(one.name for one in others), **wrong)
+    assert f"did you mean {near!r}?" in str(told.value)
 
 
 def test_no_name_is_that_of_a_module():

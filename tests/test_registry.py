@@ -144,9 +144,13 @@ def test_a_file_is_named_by_its_path(tmp_path):
 
 
 def test_a_module_that_is_not_there_is_told(tmp_path):
-    for name in ("no_such_module_of_mine", str(tmp_path / "none.py")):
-        with pytest.raises(UserError, match="cannot be imported"):
-            load_module(name)
+    with pytest.raises(UserError, match="cannot be imported"):
+        load_module("no_such_module_of_mine")
+    (tmp_path / "shapes.py").write_text("")
+    with pytest.raises(UserError) as told:
+        load_module(str(tmp_path / "shpaes.py"))
+    missing, near = tmp_path / "shpaes.py", tmp_path / "shapes.py"
+    assert str(told.value) == f"no file {missing} to import; did you mean {near}?"
 
 
 def test_a_definition_that_is_executed_again_replaces_the_one_before(shapes):

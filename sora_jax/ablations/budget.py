@@ -28,9 +28,6 @@ LARGEST = 4  # depth and width are tried up to this multiple of the configured v
 def flops(run: AnyRun) -> float:
     """Returns the FLOPs of a run, equation (1). For a mixture, `step` is the mean by the sets'
     weights.
-
-    Raises:
-        UserError: the model does not fit a format of the data.
     """
     step, update = step_flops(run)
     return float(run.train.steps * (step + update / run.optim.accumulate))

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import config as config_lib
-from sora_jax.errors import UserError
 from sora_jax.flops import count_flops
 from sora_jax.modality import ClipFormat
 from sora_jax.models import cost
@@ -97,9 +96,6 @@ def step_flops(run: AnyRun) -> tuple[float, float]:
     """Returns (FLOPs of the loss and gradient of a batch, FLOPs of an update of the optimizer).
 
     For a mixture the first is the mean by the sets' weights.
-
-    Raises:
-        UserError: the model does not fit a format of the data.
     """
     shares = list(run.data.weights.values())
     if not isinstance(run, Run):
@@ -111,13 +107,10 @@ def step_flops(run: AnyRun) -> tuple[float, float]:
         return float(np.average(steps, weights=shares)), float(update)
     sizes = batch_sizes(run.data, run.train.batch_size)
     optim = dataclasses.replace(run.optim, warmup=0, ema=0.0)  # they have no products
-    try:
-        counted = [
-            _counted(run.model, one.clip_format, sizes[one.name], run.data.text_length, optim)
-            for one in run.data.mixture
-        ]
-    except ValueError as error:
-        raise UserError(f"the model does not fit its data: {error}") from error
+    counted = [
+        _counted(run.model, one.clip_format, sizes[one.name], run.data.text_length, optim)
+        for one in run.data.mixture
+    ]
     update = counted[0].optimizer or 0  # the same for all sets
     return float(np.average([c.step for c in counted], weights=shares)), float(update)
 

@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sora_jax.config import nearest
+from sora_jax.config import nearest, nearest_file
 from sora_jax.errors import UserError
 from sora_jax.files import user_path
 
@@ -176,9 +176,7 @@ def read_sweep(path: str | os.PathLike) -> Sweep:
     """
     file = user_path(path)
     if not file.is_file() or file.suffix != ".py":
-        raise UserError(
-            f"no sweep {path}; give a Python file with get_sweep(), as those of experiments/sweeps"
-        )
+        raise UserError(f"no sweep {path}; {nearest_file(file, 'experiments/sweeps')}")
     spec = importlib.util.spec_from_file_location(f"sweep_{file.stem}", file)
     assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)

@@ -45,8 +45,8 @@ class Clips:
     Attributes:
         count: {"train" or "val": number of clips}.
         inputs: (split, index) -> the arrays of one clip by name, without a batch axis.
-        render: batch of `inputs` -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. Clips
-            of n shots that are rendered are split into their shots, [B n, F / n,H,W,3].
+        render: batch of `inputs` -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. The
+            frames of clips of n shots are split into their shots, [B n, F / n,H,W,3].
     """
 
     count: dict[str, int]
@@ -166,7 +166,7 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
         UserError: the set has only one video and so no split val, or, for audio, a split has no
             clip with audio.
     """
-    train, _ = open_records(directory, "train")
+    train, format = open_records(directory, "train")
     if "val" not in train.splits:
         raise UserError(
             f"the set in {directory} has only one video, and validation needs "
@@ -182,7 +182,7 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
     def audible(split: str) -> Iterable[bool]:
         return (bool(records[split][i]["has_audio"]) for i in range(count[split]))
 
-    return _stored_clips(modality, count, read, audible, FULL_SCALE[modality])
+    return _stored_clips(modality, count, read, audible, format, FULL_SCALE[modality])
 
 
 def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
@@ -198,9 +198,8 @@ def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
     def audible(split: str) -> Iterable[bool]:
         return (bool(flag) for batch in sources[split]() for flag in batch["has_audio"])
 
-    return _stored_clips(
-        modality, {split: len(source) for split, source in sources.items()}, read, audible
-    )
+    count, format = {split: len(of) for split, of in sources.items()}, sources["train"].format
+    return _stored_clips(modality, count, read, audible, format)
 
 
 def _stored_clips(
@@ -208,6 +207,7 @@ def _stored_clips(
     count: dict[str, int],
     read: Callable[[str, int, str], np.ndarray],
     audible: Callable[[str], Iterable[bool]],
+    format: ClipFormat,
     scale: float = 1.0,
 ) -> Clips:
     """Returns stored clips; for audio only those that have audio.
@@ -217,6 +217,7 @@ def _stored_clips(
         count: {split: number of stored clips}.
         read: (split, index, name of an array) -> this array of a clip.
         audible: split -> for each clip in order, True if it has audio.
+        format: the format of the clips, with their shots.
         scale: number by which `render` divides the arrays. Default 1.
 
     Raises:
@@ -237,6 +238,7 @@ def _stored_clips(
         return {name: read(split, selected[split][index], name)}
 
     def full_scale(batch: dict[str, jax.Array]) -> jax.Array:
-        return jnp.asarray(batch[name], jnp.float32) / scale
+        stored = jnp.asarray(batch[name], jnp.float32) / scale
+        return by_shots(stored, format) if modality == VIDEO else stored
 
     return Clips({split: len(indices) for split, indices in selected.items()}, inputs, full_scale)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.oracles import conditions
 from sora_jax.oracles.base import CEILING, DEGRADED, GROUND_TRUTH, Oracle
@@ -24,6 +25,7 @@ from sora_jax.oracles.reading import Reading
 # other scenes.
 FIRST = 10_000
 MIN_CLIPS = 2  # number of clips: a shuffled clip needs the take of another one
+ENOUGH = 8  # number of clips that test an oracle, below which its scores say little
 # names of the conditions under which readings must stay correct
 STABLE = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
 Scores = dict[str, dict[str, dict[str, Any]]]  # {oracle: {condition: {"score", "n"}}}
@@ -70,6 +72,7 @@ def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
     return stages
 
 
+@known_keywords
 def calibrate(
     clips: list[Example],
     report: Callable[[str], object] | None = None,
@@ -181,3 +184,22 @@ def violations(
                     f"{name}, {condition}: {score:.3f} of {n} clips, the maximum is {limit:.2f}"
                 )
     return lines
+
+
+def caution(scores: Scores) -> str | None:
+    """Returns a sentence on oracles that fewer than ENOUGH clips test; None without such oracles.
+
+    scores is as `calibrate` returns it.
+    """
+    tested = {
+        name: rows[conditions.GROUND_TRUTH.name]["n"]
+        for name, rows in scores.items()
+        if conditions.GROUND_TRUTH.name in rows
+    }
+    few = [f"{name} {n}" for name, n in tested.items() if n < ENOUGH]
+    if not few:
+        return None
+    return (
+        f"Caution: fewer than {ENOUGH} clips test an oracle ({', '.join(few)}), and so few say "
+        "little of its scores; give more clips (num_clips)."
+    )

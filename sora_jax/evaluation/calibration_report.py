@@ -205,6 +205,8 @@ def report(
         markdown(["oracle", "tolerance", "ceiling"], tolerances),
         limits + limits_kept + "\n",
     ]
+    if few := calibrate.caution(scores):
+        paragraphs.append(few + "\n")
     if "sync" in scores:
         shifts = [[f"{1e3 * x:+.0f}", f"{1e3 * read:+.1f}"] for x, read in shift_recovery(clips)]
         paragraphs += [

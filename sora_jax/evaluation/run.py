@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 from sora_jax import config, files
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.evaluation import scoreboard
 from sora_jax.evaluation.report import report
@@ -16,6 +17,7 @@ from sora_jax.pipelines.generate import Pipeline
 DEFAULT = ("facts", "sync", "tokenizers")
 
 
+@known_keywords
 def evaluate(
     pipeline: Pipeline,
     output: str | os.PathLike,

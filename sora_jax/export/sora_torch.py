@@ -1061,8 +1061,12 @@ def sample(
         start: level from which each latent is generated, {"video": [B, T], "audio": [B, N]}: 1 from
             noise (default), 0 given.
         given: clean latents like `noise`, read where `start` is below 1. Needed with `start`.
+    Raises:
+        ValueError: one of `start` and `given` is given without the other.
     """
     steps, r = settings["steps"], settings["shift"]
+    if (start is None) != (given is None):
+        raise ValueError("start and given belong together; give both, or leave both out")
     if start is None or given is None:
         start = {m: torch.ones(x.shape[:2], device=x.device) for m, x in noise.items()}
         given = {m: torch.zeros_like(x) for m, x in noise.items()}

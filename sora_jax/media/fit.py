@@ -8,12 +8,13 @@ import numpy as np
 import scipy.signal
 
 from sora_jax.clip import Clip
+from sora_jax.config import known_keywords
 from sora_jax.errors import expect
 from sora_jax.media import mixing
 from sora_jax.media.decoded import EndOfFile, Media
 from sora_jax.media.stills import fit_frame, resizing
 from sora_jax.media.video import read_window
-from sora_jax.modality import SAMPLE_RATE, ClipFormat
+from sora_jax.modality import RATE_SLACK, SAMPLE_RATE, ClipFormat
 
 SILENCE = 10 ** (-80 / 20)  # an audio track that never rises above -80 dBFS is silent
 
@@ -84,7 +85,7 @@ def fit_frames(
     rate = media.frame_rate
     if rate is None:
         rate = len(media.times) / media.seconds if media.seconds else 0.0
-    if abs(rate - format.fps) > 0.02 * format.fps:
+    if abs(rate - format.fps) > RATE_SLACK * format.fps:
         notes.append(f"frame rate changed from {rate:.4g} to {float(format.fps):.4g}")
     sides = format.height, format.width
     if media.frames.shape[1:3] != sides:
@@ -97,6 +98,7 @@ def fit_frames(
     return fitted[back], notes
 
 
+@known_keywords
 def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 

@@ -11,6 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.media import audio, colour, streams
 from sora_jax.media.decoded import EndOfFile, Media
@@ -22,6 +23,7 @@ from sora_jax.mp4 import unreadable
 MOST_BYTES = 3 << 27
 
 
+@known_keywords
 def read_video(
     path: str | os.PathLike,
     start: float = 0.0,

@@ -28,7 +28,7 @@ One file defines one oracle: what it reads, when the reading is correct, and whi
 (changes of a clip) must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by
 name, including those that users register.
 
-`reading.read_clip` returns the main readings of a clip as JSON values. Every oracle is calibrated
+`read_clip.read_clip` returns what they read in one clip. Every oracle is calibrated
 (`sora_jax.evaluation.calibrate`): near-perfect on ground truth, stable under blur, noise and
 compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings
 into scores.

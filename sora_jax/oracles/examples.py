@@ -59,7 +59,7 @@ def example(
     """Returns the `Example` of a take, with the given frames [F, H, W, 3] in [0, 1] and samples
     [S] (None: no audio), which are in `format`.
     """
-    return Example(frames, samples, format.fps, take=take, format=format)
+    return Example(frames, samples, format.fps, family=take.family, take=take, format=format)
 
 
 def ground_truth(

@@ -262,14 +262,35 @@ class Reading:
             self._cache[key] = story_shots.read_shots(self.frames, starts)
         return self._cache[key]
 
-    def to_dict(self) -> dict:
+    def to_dict(self, balls: bool = True) -> dict[str, Any]:
         """Returns the main readings of the clip as JSON values.
 
         Keys: count, balls, seen_impacts, cuts and sync; with audio heard_impacts, heard_materials
         and ambience; with a face also faces, lips and turns; with a cut also shots. Unknown numbers
         are None, times are in seconds, lengths in metres. Where something cannot be read, the
         reason is in "unscored".
+
+        Args:
+            balls: False leaves out balls and their impacts, for a clip without balls. The trackers
+                would take other things of their colours for balls. Default True.
         """
+        reading = self._balls() if balls else {}
+        reading["cuts"] = None if self.video_fault else [round(t, 3) for t in self.cuts]
+        if self.video_fault:
+            reading["unscored"] = self.video_fault
+        elif self.cuts:
+            reading["shots"] = [shot.to_dict() for shot in self.of("shots")]
+        if self.samples is not None:
+            if balls:
+                reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
+                reading["heard_materials"] = self.of("material")
+            reading["ambience"] = self.ambience
+        if self.faces:
+            reading |= self._talk()
+        return reading | ({"sync": self._sync()} if balls else {})
+
+    def _balls(self) -> dict[str, Any]:
+        """Returns the balls and their visible impacts, as JSON values."""
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
         for ball in self.facts.balls:
@@ -282,38 +303,22 @@ class Reading:
                     "jumps": track.jumps(self.fps),
                 }
             )
-        reading: dict[str, Any] = {
+        return {
             "count": len(balls),
             "balls": balls,
             "seen_impacts": [round(t, 3) for t in self.seen_impacts],
-            "cuts": None if self.video_fault else [round(t, 3) for t in self.cuts],
         }
-        if self.video_fault:
-            reading["unscored"] = self.video_fault
-        elif self.cuts:
-            reading["shots"] = [shot.to_dict() for shot in self.of("shots")]
-        if self.samples is not None:
-            reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
-            reading["heard_materials"] = self.of("material")
-            reading["ambience"] = self.ambience
-        if self.faces:
-            reading |= self._talk()
+
+    def _sync(self) -> dict[str, Any]:
+        """Returns the agreement of visible and audible impacts, as JSON values."""
         if self.sync_fault:
-            return reading | {
-                "sync": {
-                    "f1_50ms": None,
-                    "f1_100ms": None,
-                    "offset_ms": None,
-                    "unscored": self.sync_fault,
-                }
-            }
+            unknown = dict.fromkeys(("f1_50ms", "f1_100ms", "offset_ms"))
+            return {**unknown, "unscored": self.sync_fault}
         offset = self.sync.offset
-        return reading | {
-            "sync": {
-                "f1_50ms": round(self.sync.f1_50ms, 3),
-                "f1_100ms": round(self.sync.f1_100ms, 3),
-                "offset_ms": None if np.isnan(offset) else round(1e3 * offset, 1),
-            },
+        return {
+            "f1_50ms": round(self.sync.f1_50ms, 3),
+            "f1_100ms": round(self.sync.f1_100ms, 3),
+            "offset_ms": None if np.isnan(offset) else round(1e3 * offset, 1),
         }
 
     def _talk(self) -> dict[str, Any]:
@@ -379,13 +384,3 @@ def _frames(frames: np.ndarray) -> np.ndarray:
             field="frames",
         )
     return frames
-
-
-def read_clip(clip: Clip) -> dict[str, Any]:
-    """Returns the main readings of one clip as JSON values: balls, impacts, sync, cuts, and more
-    (`Reading.to_dict` lists the keys).
-
-    Raises:
-        UserError: `clip` is no Clip, such as the path of a file, or its arrays are invalid.
-    """
-    return Reading(clip).to_dict()

@@ -13,11 +13,12 @@ from typing import Any, cast
 from sora_jax.oracles.evidence import Evidence
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
-from sora_jax.worlds.playhouse.captions import CaptionError
+from sora_jax.worlds.playhouse.captions import END, CaptionError, word_hint
 from sora_jax.worlds.playhouse.families import FAMILIES, base
 from sora_jax.worlds.playhouse.families.base import Line
 
 MOST_TIMES = 20  # impacts whose times are listed; more are only counted
+EXAMPLE = "a large red ball is dropped and bounces twice"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +69,53 @@ def judge_prompt(prompt: str, reading: Reading, families: Sequence[str] = ()) ->
                 reason=f"the model was trained on family {name!r}, which is not registered here; "
                 "import the module that registers it",
             )
-    errors: dict[str, CaptionError] = {}
+    try:
+        name, facts = parse_prompt(prompt, families)
+    except CaptionError as error:
+        return Verdict(None, reason=_no_sentence(prompt, error))
+    return _verdict(name, FAMILIES[name].judge(facts, cast(base.Reading, Evidence(reading))))
+
+
+def parse_prompt(prompt: str, families: Sequence[str] = ()) -> tuple[str, Any]:
+    """Returns (family, facts) of a prompt, of the first family that can parse it.
+
+    Args:
+        prompt: the caption.
+        families: names in FAMILIES that are tried first. Default: none.
+    Raises:
+        CaptionError: no family can parse the prompt. The error is that of the family that reads
+            the longest part of it.
+    """
+    farthest: CaptionError | None = None
     for name in dict.fromkeys([*families, *FAMILIES]):
         try:
-            facts = FAMILIES[name].parse(prompt)
+            return name, FAMILIES[name].parse(prompt)
         except CaptionError as error:
-            errors[name] = error
-            continue
-        return _verdict(name, FAMILIES[name].judge(facts, cast(base.Reading, Evidence(reading))))
-    # the family that parsed the longest prefix gives the most useful error message
-    name = max(errors, key=lambda name: errors[name].column)
-    return Verdict(
-        None, reason=f"no family can parse the prompt; {name} parses most of it: {errors[name]}"
+            if farthest is None or error.column > farthest.column:
+                farthest = error
+    assert farthest is not None  # FAMILIES is not empty
+    raise farthest
+
+
+def _no_sentence(prompt: str, error: CaptionError) -> str:
+    """Returns why a prompt cannot be judged: what was expected where, if much of it was read.
+
+    The hints of unknown words are those of the notes on a request.
+    """
+    known = {word for family in FAMILIES.values() for word in family.words}
+    read, hint = prompt[: error.column - 1].split(), word_hint(error.found, known)
+    if len(read) > 1 or (read and (hint or error.found in known)):
+        found = error.found if error.found == END else repr(error.found)
+        return (
+            "the prompt is no sentence that the world knows: after "
+            f"{' '.join(read[-3:])!r}, expected {error.expected}, found {found}{hint}"
+        )
+    words = dict.fromkeys(word.strip(",.;:!?") for word in prompt.lower().split())
+    hinted = {w: word_hint(w, known) for w in words if w not in known or w.isdigit()}
+    listed = ", ".join(f"{word}{hint}" for word, hint in hinted.items() if hint)
+    return (
+        f"the prompt is no sentence that the world knows{f', with {listed}' if listed else ''}; "
+        f"write for example {EXAMPLE!r}"
     )
 
 

@@ -15,7 +15,7 @@ from sora_jax import media, mp4
 from sora_jax.errors import UserError
 from sora_jax.media.video import read_window
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
-from sora_jax.pipelines import sidecar
+from sora_jax.pipelines import record, sidecar
 from sora_jax.pipelines.codec import decode_chunk
 from sora_jax.pipelines.formats import same_rate
 from sora_jax.pipelines.generated import Generated
@@ -160,6 +160,7 @@ def _from_sidecar(
         latents=latents,
         cache=_cache(arrays, pipeline, latents["video"]),
         provenance=provenance,
+        family=record.family_of(provenance),
     )
 
 

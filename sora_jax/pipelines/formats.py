@@ -5,9 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from sora_jax.errors import UserError
-from sora_jax.modality import ClipFormat
-
-RATE_SLACK = 0.02  # relative difference up to which rates count as equal, as in `media.fit_clip`
+from sora_jax.modality import RATE_SLACK, ClipFormat
 
 
 def select(
@@ -42,7 +40,11 @@ def select(
         if asked == format:
             return format
     known = "; ".join(map(str, formats))
-    raise UserError(f"this model makes {known}; ask for one of these, or train on another format")
+    longest = max(format.seconds for format in formats)
+    remedy = "extend a clip (continued, or --continue_clip), " if seconds > longest else ""
+    raise UserError(
+        f"this model makes {known}; ask for one of these, {remedy}or train on another format"
+    )
 
 
 def same_rate(rate: float, fps: Fraction | int) -> bool:

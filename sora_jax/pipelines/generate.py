@@ -42,7 +42,7 @@ from sora_jax.pipelines.devices import Placed, Placement
 from sora_jax.pipelines.film import Film
 from sora_jax.pipelines.formats import like, select
 from sora_jax.pipelines.generated import Generated
-from sora_jax.pipelines.given import read_fields
+from sora_jax.pipelines.given import check_names, read_fields
 from sora_jax.pipelines.likeness import check_characters
 from sora_jax.pipelines.makers import maker_of
 from sora_jax.pipelines.notes import check_words, request_notes
@@ -199,6 +199,7 @@ class Pipeline:
         Raises:
             UserError: as in `generate`, and for a sampler together with steps or guidance.
         """
+        check_names(given, ("steps", "guidance", "progress"))
         if sampler is None:
             text = Guidance() if guidance is None else Guidance(text=guidance)
             sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)

@@ -13,7 +13,6 @@ import numpy as np
 
 from sora_jax import files
 from sora_jax.clip import Clip
-from sora_jax.contact_sheet import contact_sheet
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines import record
@@ -75,7 +74,7 @@ class Generated(Clip):
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`),
-        replacing existing files. Returns the path.
+        and returns the path. Existing files are replaced; `experiments.sample` numbers its files.
 
         The clip of a given video file is that file with the new audio, in a container with
         `suffix`; it has no out.latents.npz.
@@ -90,9 +89,7 @@ class Generated(Clip):
         """HTML for notebooks: a player, the contact sheet, and the facts asked and seen."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.png"
-            contact_sheet(
-                path, self, self.title, self.reading.seen_impacts, self.reading.heard_impacts
-            )
+            record.draw_sheet(path, self)
             source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
         sheet = f'<img style="max-width:100%" src="{source}">'
         facts = html.escape(record.facts_table(self.verdict))

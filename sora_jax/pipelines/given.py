@@ -81,6 +81,19 @@ def read_given(
     return fields | ({"files": dict(paths)} if paths else {}), tuple(notes)
 
 
+def check_names(fields: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raises UserError for a name that is neither a field of `Request` nor one of `others`.
+
+    Args:
+        fields: the names.
+        others: further names that are allowed. Default: none.
+    """
+    names = {field.name for field in dataclasses.fields(Request)} - {"files"} | set(others)
+    for name in fields:
+        if name not in names:
+            raise UserError(f"unknown keyword {name}; {nearest(name, names)}", field=name)
+
+
 def read_fields(
     pipeline: "Pipeline", fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -96,9 +109,7 @@ def read_fields(
         UserError: a file cannot be read, a video is too long, or a name is not a field of
             `Request`.
     """
-    names = {field.name for field in dataclasses.fields(Request)} - {"files"}
-    for name in fields.keys() - names:
-        raise UserError(f"unknown keyword {name}; {nearest(name, names)}", field=name)
+    check_names(fields)
     paths = {name: fields[name] for name in GIVEN if is_path(fields.get(name))}
     cast = fields.get("characters")
     if isinstance(cast, Mapping) and cast and all(map(is_path, cast.values())):

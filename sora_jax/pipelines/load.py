@@ -5,6 +5,7 @@ from types import NoneType
 
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
+from sora_jax.config import known_keywords
 from sora_jax.data.t5_prompts import T5Prompts
 from sora_jax.errors import UserError, expect
 from sora_jax.lora import load_model
@@ -17,6 +18,7 @@ from sora_jax.worlds.playhouse.captions import WORDS
 Path = str | os.PathLike | None
 
 
+@known_keywords
 def load_pipeline(
     model: Path = None,
     video_tokenizer: Path = None,

@@ -1,6 +1,5 @@
 """Remarks on a request for the user, and checks of its words and of the arrays generated for it."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.pipelines.request import Request
 from sora_jax.weights import data_of
+from sora_jax.worlds.playhouse.captions import word_hint
 
 LONGEST_WORD = 64  # letters; a longer string, such as a key, is no misspelt word
 
@@ -52,14 +52,13 @@ def check_words(
 
 
 def _listed(words: Iterable[str], text_tokenizer: PromptEncoder) -> str:
-    """Returns unknown words, separated by commas, each with the nearest known word if one is
-    near.
-    """
+    """Returns unknown words, separated by commas, each with `word_hint`."""
     parts = []
     for word in dict.fromkeys(words):
-        near = difflib.get_close_matches(word[:LONGEST_WORD], text_tokenizer.words, 1, cutoff=0.65)
-        text = word if len(word) <= LONGEST_WORD else f"{word[:20]}..."
-        parts.append(f"{text} (did you mean {near[0]}?)" if near else text)
+        if len(word) <= LONGEST_WORD:
+            parts.append(word + word_hint(word, text_tokenizer.words))
+        else:
+            parts.append(f"{word[:20]}...")
     return ", ".join(parts)
 
 

@@ -22,10 +22,13 @@ from sora_jax import files, mp4
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.media import remux
+from sora_jax.oracles.read_clip import has_balls
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.verdict import judge_prompt
+from sora_jax.oracles.verdict import judge_prompt, parse_prompt, say_balls, say_impacts
 from sora_jax.pipelines import sidecar
 from sora_jax.tables import plain
+from sora_jax.worlds.playhouse.captions import CaptionError
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
@@ -73,6 +76,19 @@ def free_path(
         finally:
             claim.unlink(missing_ok=True)
     raise UserError(f"{folder} is full of clips named {name}; choose another folder")
+
+
+def family_of(provenance: dict[str, Any]) -> str | None:
+    """Returns the family of scenes that a clip's prompt describes, by the clip's provenance; None
+    if it is unknown.
+    """
+    families = [name for name in provenance.get("families", ()) if name in FAMILIES]
+    if PARTS & set(provenance.get("task", "").split(" and ")):
+        return None
+    try:
+        return parse_prompt(provenance.get("prompt", ""), families)[0]
+    except CaptionError:
+        return None
 
 
 def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
@@ -130,7 +146,7 @@ def write(
         "timings": dict(clip.timings),
         "notes": list(clip.notes),
         "verdict": clip.verdict,
-        "oracles": reading.to_dict(),
+        "oracles": reading.to_dict(has_balls(clip.family)),
     }
     read = time.perf_counter()
     if clip.film is None:
@@ -140,9 +156,7 @@ def write(
         write_video(path, clip, provenance)
     else:
         remux.write(path, clip.film.path, clip.samples, provenance)
-    contact_sheet(
-        path.with_suffix(".png"), clip, clip.title, reading.seen_impacts, reading.heard_impacts
-    )
+    draw_sheet(path.with_suffix(".png"), clip)
     report["timings"] |= {
         "oracles": round(read - started, 4),
         "write": round(time.perf_counter() - read, 4),
@@ -150,6 +164,21 @@ def write(
     text = json.dumps(report, indent=2, ensure_ascii=False)
     files.write(path.with_suffix(".json"), text + "\n")
     return report
+
+
+def draw_sheet(path: Path, clip: "Generated") -> None:
+    """Draws the contact sheet of a clip, a png file, with the impacts if its kind has balls."""
+    impacts = ()
+    if has_balls(clip.family):
+        impacts = clip.reading.seen_impacts, clip.reading.heard_impacts
+    contact_sheet(path, clip, clip.title, *impacts)
+
+
+def say_reading(clip: "Generated") -> str:
+    """Returns a line of text on the balls and impacts of a clip; "" if its kind has none."""
+    if not has_balls(clip.family):
+        return ""
+    return f"{say_balls(clip.reading)}; {say_impacts(clip.reading)}"
 
 
 def facts_table(verdict: dict[str, Any]) -> str:

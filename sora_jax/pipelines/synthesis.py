@@ -23,7 +23,7 @@ from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, SAMPLE_RATE, VIDEO_CHANNELS, ClipFormat
-from sora_jax.pipelines import codec, windows
+from sora_jax.pipelines import codec, record, windows
 from sora_jax.pipelines.devices import Placed
 from sora_jax.pipelines.film import Film, film_windows
 from sora_jax.pipelines.generated import Generated
@@ -173,6 +173,7 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
     if not isinstance(request.given_video, Film):
         frames = as_floats(frames, "given_video")  # as `fresh` does
     check_finite(request, {"audio": audio}, frames, samples)
+    provenance = pipeline.provenance(request)
     return Generated(
         frames,
         samples,
@@ -180,7 +181,8 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
         notes=pipeline.notes(request),
         format=format,
         latents={"audio": audio},
-        provenance=pipeline.provenance(request),
+        provenance=provenance,
+        family=record.family_of(provenance),
         timings=clock.laps,
         film=given,
     )
@@ -383,6 +385,7 @@ def finished(
     if not format.shots:
         count = windows.stream_frames(len(latents["video"]), format)
         format = dataclasses.replace(format, frames=count)
+    provenance = pipeline.provenance(request)
     return Generated(
         frames,
         samples,
@@ -391,6 +394,7 @@ def finished(
         format=format,
         latents=latents,
         cache=cache,
-        provenance=pipeline.provenance(request),
+        provenance=provenance,
+        family=record.family_of(provenance),
         timings=clock.laps,
     )

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any
 
 from sora_jax import config as config_lib
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.files import user_path
 from sora_jax.registry import CONFIGS
@@ -44,9 +45,8 @@ def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
         return CONFIGS[str(config)]
     path = user_path(config)
     if not path.is_file():
-        raise UserError(
-            f"no configuration {path}; give a file such as those of experiments/configs"
-        )
+        hint = config_lib.nearest_file(path, "experiments/configs")
+        raise UserError(f"no configuration {path}; {hint}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(
@@ -59,6 +59,7 @@ def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
     return module.get_config
 
 
+@known_keywords
 def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Run:
     """Returns the run of a configuration.
 
@@ -72,6 +73,7 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
     values = read_with(config, overrides)
     if "model" not in values:
         raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")
+    config_lib.check_keys((key.removeprefix("config.") for key in overrides or {}), Run)
     return config_lib.from_dict(Run, values)
 
 

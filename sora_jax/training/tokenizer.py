@@ -15,6 +15,7 @@ from flax import nnx
 
 from sora_jax import weights
 from sora_jax.compat import check_platform, enable_compile_cache
+from sora_jax.config import known_keywords
 from sora_jax.data.mixture import mix, part
 from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import Clips, open_clips
@@ -175,6 +176,7 @@ class TrainedTokenizer:
     scores: dict[str, float]
 
 
+@known_keywords
 def train_tokenizer(
     run: TokenizerRun,
     workdir: str | os.PathLike,

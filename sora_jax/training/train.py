@@ -15,6 +15,7 @@ from kernels import target
 from sora_jax import lora as lora_files
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
+from sora_jax.config import known_keywords
 from sora_jax.data.latents.record import open_set
 from sora_jax.data.t5_prompts import T5Prompts
 from sora_jax.errors import UserError, expect
@@ -54,6 +55,7 @@ class Trained:
     loss: float
 
 
+@known_keywords
 def train(
     run: Run,
     workdir: str | os.PathLike,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ class Forecast:
         )
 
 
+def calls(steps: int, every: int) -> int:
+    """Returns how often something is done in a training of `steps` steps that does it every `every`
+    steps and after the last; 0 if `every` is 0.
+    """
+    return math.ceil(steps / every) if every else 0
+
+
 def forecast(
     folder: Path, run: Run, tokenizer: TokenizerRun | None, clips: int, memory: int
 ) -> Forecast:
@@ -73,15 +81,16 @@ def forecast(
     if tokenizer is not None:
         one = cost.tokenizer_cost(tokenizer, folder, free)
         steps, most = tokenizer.train.steps, one.step_bytes
-        checks = 1 + steps // tokenizer.validation.every
+        checks = calls(steps, tokenizer.validation.every)
         held_out = checks * tokenizer.validation.clips / tokenizer.train.batch_size
         seconds += one.compile_seconds + (steps + FORWARD * held_out) * one.step_seconds
         of_tokenizer = steps, one.step_seconds
     one = cost.model_cost(run, free)
     steps, size = run.train.steps, run.train.batch_size
-    checks = 1 + steps // run.validation.every
+    checks = calls(steps, run.validation.every)
     held_out = checks * run.validation.draws * -(-run.validation.clips // size)
-    shown = (1 + steps // run.sample.every) * len(run.sample.prompts) * run.sample.steps * PASSES
+    previews = calls(steps, run.sample.every) * len(run.sample.prompts)
+    shown = previews * run.sample.steps * PASSES
     seconds += one.compile_seconds
     seconds += (steps + FORWARD * (held_out + shown / size)) * one.step_seconds
     found = Forecast(

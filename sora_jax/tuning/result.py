@@ -212,7 +212,7 @@ def write_page(
         "(latents of its video tokenizer, log-mel levels). It is no FVD. That of the training "
         "clips says how small it can be."
     )
-    levels = [(name, f"{a:.4f}", f"{b:.4f}") for name, (a, b) in loss["levels"].items()]
+    levels = [(name, *map(_measured, pair)) for name, pair in loss["levels"].items()]
     page.table(("loss by noise level, q1 the cleanest", "before", "after"), levels)
     page.picture(CURVE, "loss over the steps of the training")
     page.heading("Previews of held-out captions")
@@ -238,3 +238,7 @@ def write_page(
         [(name, f"{seconds / 60:.1f}") for name, seconds in scores["stations"].items()],
     )
     page.write(folder / "index.html")
+
+
+def _measured(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"

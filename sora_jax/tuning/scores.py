@@ -48,12 +48,12 @@ class Losses:
     Attributes:
         before, after: the loss of each of n clips, [n].
         levels: the mean loss by quarter of the noise level, {"video_loss_q1": (before, after),
-            ...}; 0 where no clip has a value.
+            ...}; None where no clip was drawn in the quarter, or its modality is not scored.
     """
 
     before: np.ndarray
     after: np.ndarray
-    levels: dict[str, tuple[float, float]]
+    levels: dict[str, tuple[float | None, float | None]]
 
     def summary(self) -> dict[str, Any]:
         """Returns the mean losses by name as JSON values, and the mean of "fall", the loss before
@@ -128,10 +128,10 @@ def losses(run: Run, latents: Path, base_file: str, weights: Path, most: int) ->
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    """Returns the mean of the finite values; 0 without any."""
+def _mean(values: Sequence[float]) -> float | None:
+    """Returns the mean of the finite values; None without any."""
     numbers = [float(x) for x in values if np.isfinite(x)]
-    return float(np.mean(numbers)) if numbers else 0.0
+    return float(np.mean(numbers)) if numbers else None
 
 
 @jax.jit

@@ -7,7 +7,7 @@ from typing import Any
 
 from sora_jax import config as config_lib
 from sora_jax import weights
-from sora_jax.config import within
+from sora_jax.config import nearest, within
 from sora_jax.data.folder_plan import FolderPlan
 from sora_jax.errors import UserError
 from sora_jax.flow.loss import FlowConfig
@@ -91,7 +91,13 @@ class Settings:
 
     @classmethod
     def checked(cls, **values: Any) -> "Settings":
-        """Returns the settings with these fields. Raises UserError for a value that is wrong."""
+        """Returns the settings with these fields. Raises UserError for an unknown field, or a value
+        that is wrong.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"no setting {name!r}; {nearest(name, known)}", field=name)
         try:
             return cls(**values)
         except ValueError as error:

@@ -103,9 +103,11 @@ def test_sweeps_that_cannot_be_are_refused(tmp_path, trials, more, message):
 
 
 def test_files_that_are_no_sweep(tmp_path):
-    with pytest.raises(UserError, match="no sweep"):
-        read_sweep(tmp_path / "absent.py")
     (tmp_path / "empty.py").write_text("")
+    with pytest.raises(UserError, match=r"no sweep .*absent.py; give a file such as those of exp"):
+        read_sweep(tmp_path / "absent.py")
+    with pytest.raises(UserError, match=r"no sweep .*empy.py; did you mean .*empty.py\?$"):
+        read_sweep(tmp_path / "empy.py")
     with pytest.raises(UserError, match=r"has no get_sweep\(\)"):
         read_sweep(tmp_path / "empty.py")
     sweep = write_sweep(tmp_path)

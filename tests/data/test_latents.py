@@ -268,9 +268,16 @@ def test_batches_for_the_model(directory):
         assert (batch["tokens"][i] == options).all(1).any()
 
 
-def test_a_batch_larger_than_the_set_is_noted(directory, caplog):
-    make_loader(directory, TOKENIZE, 1_000, 0)
-    assert "fewer than a batch of 1000: batches repeat clips" in caplog.text
+def test_a_batch_larger_than_the_set_is_noted_once(directory, capsys, caplog):
+    for _ in range(2):
+        make_loader(directory, TOKENIZE, 1_000, 0)
+    noted = capsys.readouterr().err
+    assert noted == (
+        f"note: the latents in {directory} hold 22 clips, fewer than a batch of 1000, so batches "
+        "repeat clips; set config.train.batch_size to at most 22, or make more clips "
+        "(config.data.clips)\n"
+    )
+    assert not caplog.text
 
 
 def test_a_pass_shows_every_clip_once(directory):

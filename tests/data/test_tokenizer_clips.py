@@ -158,6 +158,20 @@ def test_a_source_of_ones_own_gives_whole_clips(tmp_path, modality, numbers):
             tokenizer_clips.open_clips(modality, Greys(), silent, tmp_path)
 
 
+@pytest.mark.parametrize("modality", [tokenizer_clips.VIDEO, tokenizer_clips.AUDIO])
+def test_clips_of_several_shots_are_split_into_them(tmp_path, modality):
+    """As the tokenizer encodes them."""
+    of_shots = ClipFormat(frames=10, height=16, width=16, shots=(5, 5))
+    selection = Selection(format=of_shots, clips=4)
+    clips = tokenizer_clips.open_clips(modality, Greys(), selection, tmp_path)
+    shown = clips.render(clips.batch("train", [0, 1]))
+    if modality == tokenizer_clips.AUDIO:
+        assert shown.shape == (2, of_shots.samples)
+    else:
+        assert shown.shape == (4, 5, 16, 16, 3)
+        assert np.asarray(shown[:, 0, 0, 0, 0]).tolist() == [0, 0, 1 / 16, 1 / 16]
+
+
 def test_opening_a_source_reads_it_once(tmp_path, monkeypatch):
     """Audio needs `has_audio` of all clips: one pass, not one iterator for each clip. Video needs
     none.

@@ -203,3 +203,13 @@ def test_material_needs_its_constants(clips, monkeypatch):
         material.bases_of.cache_clear()
     asked = [r for r in right if r is not None]
     assert sum(asked) / len(asked) < 0.8
+
+
+def test_few_clips_are_no_calibration():
+    scores = {
+        name: {"ground_truth": {"score": 1.0, "n": n}, "empty": {"score": 0.0, "n": 40}}
+        for name, n in (("tracker", 40), ("loudness", 1), ("sync", 7), ("facts", 8))
+    }
+    said = calibrate.caution(scores)
+    assert said.startswith("Caution: fewer than 8 clips test an oracle (loudness 1, sync 7)")
+    assert calibrate.caution({name: scores[name] for name in ("tracker", "facts")}) is None

@@ -15,7 +15,8 @@ from sora_jax.evaluation import statistics, suites
 from sora_jax.evaluation.cells import groups
 from sora_jax.oracles import corruptions, examples
 from sora_jax.oracles.facts import compare, tracked
-from sora_jax.oracles.reading import Reading, read_clip
+from sora_jax.oracles.read_clip import read_clip
+from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 
 RED = BallFacts("red", "large", "thrown", "left", 2)
@@ -53,7 +54,7 @@ def test_what_cannot_be_scored_says_why(clips):
     clip, still = clips[0], examples.empty(clips[:1])[0]
     assert (
         "3 frames are too few"
-        in read_clip(Clip(clip.frames[:3], clip.samples, clip.format.fps))["unscored"]
+        in Reading(Clip(clip.frames[:3], clip.samples, clip.format.fps)).to_dict()["unscored"]
     )
     assert "unscored" not in read_clip(clip)
     for frames, samples, reason in (
@@ -62,7 +63,8 @@ def test_what_cannot_be_scored_says_why(clips):
         (clip.frames, clip.samples[:1600], "0.10 s of audio are too short"),
         (still.frames, still.samples, "no impact is in the video or in the audio"),
     ):
-        sync = json.loads(json.dumps(read_clip(Clip(frames, samples, clip.format.fps))))["sync"]
+        reading = Reading(Clip(frames, samples, clip.format.fps))
+        sync = json.loads(json.dumps(reading.to_dict()))["sync"]
         assert (
             sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None
             and reason in sync["unscored"]

@@ -1,5 +1,6 @@
 """What every command does alike: --import, --version, and the list of commands."""
 
+import json
 import subprocess
 import sys
 
@@ -74,3 +75,36 @@ def no_leftovers():
     yield
     CONFIGS.clear()
     CONFIGS.update(before)
+
+
+def test_a_measurement_keeps_the_whole_command(tmp_path):
+    """The measuring itself is replaced."""
+    row = {"size": 64, "family": "room", "index": 0, "psnr": 40.0, "snr": 40.0}
+    row |= {"false_alarms": 0, "searches": 0}
+    (tmp_path / "measure_marks.py").write_text(
+        "import json\nfrom experiments import measure_marks as m\n"
+        "from sora_jax.evaluation.marks import PICTURE, SOUND\n"
+        "def rows(path, size):\n"
+        f"    found = {row} | {{'found': dict.fromkeys([*PICTURE, *SOUND], 'found')}}\n"
+        "    path.write_text(json.dumps(found))\n"
+        "m._measure = rows\nm.run_main(m.main)\n"
+    )
+    (tmp_path / "round_trip.py").write_text(
+        "from experiments import round_trip as r\n"
+        "r.scores_through = lambda *given: {}\nr.run_main(r.main)\n"
+    )
+    given = {
+        "measure_marks": ("--sizes=64", "--keys=3", "--num_clips=1"),
+        "round_trip": ("--oracles=lips,words", "--num_clips=3"),
+    }
+    for name, flags in given.items():
+        out = tmp_path / name
+        arguments = [str(tmp_path / f"{name}.py"), *flags, f"--output={out}"]
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+        (report,) = out.glob("*.json")
+        assert json.loads(report.read_text())["command"] == " ".join(["python", *arguments])
+        if name == "measure_marks":
+            assert "64 px, as published: 100.0% of 1 clips" in done.stdout

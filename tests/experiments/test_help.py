@@ -67,7 +67,7 @@ def test_help_lists_the_keys_of_a_config():
     "arguments, words",
     [
         (("train",), "--workdir is missing"),
-        (("describe", "--config=absent.py", "--help"), "--config cannot be read"),
+        (("describe", "--config=absent.py", "--help"), "--config=absent.py: no such file"),
         (("describe", NANO, "--config.model.dept=9", "--help"), "did you mean 'depth'"),
         (("describe", "--batch=9"), "Unknown command line flag 'batch'"),
     ],

@@ -83,8 +83,9 @@ def test_mistakes_in_a_recipe(tmp_path, text, message):
     file.write_text(f"from sora_jax.recipe import Station as S\n{text}\n")
     with pytest.raises(UserError, match=message):
         read_recipe(file)
-    with pytest.raises(UserError, match="no recipe absent"):
-        read_recipe("absent.py")
+    for wrong, hint in (("mnie", f"did you mean {file}"), ("absent", "give a file such as those")):
+        with pytest.raises(UserError, match=f"no recipe .*{wrong}.py; {hint}"):
+            read_recipe(tmp_path / f"{wrong}.py")
 
 
 def test_the_recipe_of_the_world_trains_on_what_it_encodes(tmp_path):

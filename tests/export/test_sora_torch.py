@@ -261,6 +261,13 @@ def test_a_seed_is_the_same_clip(shipped, method):
     assert error(samples, clip.samples) <= 1e-2
 
 
+@pytest.mark.parametrize("name", ["start", "given"])
+def test_start_and_given_belong_together(name):
+    noise = {"video": torch.zeros(1, 2, 1, 1, 4), "audio": torch.zeros(1, 3, 4)}
+    with pytest.raises(ValueError, match="start and given belong together; give both"):
+        sora_torch.sample(None, noise, {}, {}, {}, {"steps": 1, "shift": 1.0}, **{name: noise})
+
+
 def test_the_command_makes_a_clip_without_jax(shipped, tmp_path):
     pipeline, folder = shipped
     prompt = "a small blue ball is dropped and bounces once"

@@ -10,7 +10,8 @@ from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import conditions, cuts, examples
 from sora_jax.oracles.catalogue import ORACLES
-from sora_jax.oracles.reading import Reading, read_clip
+from sora_jax.oracles.read_clip import read_clip
+from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.draw import draw, in_style
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
@@ -115,7 +116,10 @@ def test_a_reading_and_a_judge_of_stories_use_the_cuts(stories):
     lines = functools.partial(_lines, clip.take.facts)
     good = lines(Reading(clip))
     assert good["cuts"].met and good["ambience"].met and good["cuts"].asked == [2.125, 4.25]
-    assert {line.met for fact, line in good.items() if fact not in ("cuts", "ambience")} == {None}
+    others = {fact: line for fact, line in good.items() if fact not in ("cuts", "ambience")}
+    assert {line.met for line in others.values()} == {None}
+    assert "style is not calibrated on clips with faces" in others["style"].reason
+    assert others["shot 1: place"].reason.startswith("the oracle shots reads places")
     assert lines(Reading(cuts.joined([clip])[0]))["cuts"].met is False
     silent = lines(Reading(Clip(clip.frames, None, 8)))
     assert silent["ambience"].met is None and silent["ambience"].reason == "the clip has no audio"

@@ -177,29 +177,6 @@ def test_a_prompt_is_judged_by_the_family_that_reads_it(clips):
     assert list(said) == ["met", "family", "facts"] and said["facts"][0]["fact"] == "style"
 
 
-@pytest.mark.parametrize(
-    "text, family, reason",
-    [
-        ("a large red ball is flung to the left", None, "room parses most of it: column 21"),
-        ("a red ball", "court", "court parses most of it: column 3: expected a size"),
-        ("a large red ball is thrown to the left at the moon", "room", "court parses most of it"),
-        (
-            "anime, the camera dances: a",
-            None,
-            "film parses most of it: column 19: expected a camera",
-        ),
-        ("anime, the camera shakes", None, "film parses most of it: column 25: expected ':'"),
-        ("rain", "phyworld_uniform_30k", "phyworld_uniform_30k parses most of it: column 1"),
-        ("rain", "zoo", "trained on family 'zoo', which is not registered here"),
-        ("  ", None, "the prompt is empty"),
-    ],
-)
-def test_a_prompt_that_nobody_reads_has_no_verdict(text, family, reason):
-    told = judge_prompt(text, None, (family,) if family else ())
-    assert told.met is None and reason in told.reason and not told.lines
-    assert told.to_dict() == {"met": None, "family": None, "reason": told.reason}
-
-
 def test_lines_that_are_not_read_do_not_count():
     good, bad = Line.compare(None, "a", 1, 1), Line.compare(None, "a", 1, 2)
     unread = Line.unread(None, "b", 1, "why")

@@ -9,7 +9,8 @@ import pytest
 from sora_jax.evaluation.suites import SUITES, values
 from sora_jax.oracles import examples, voices
 from sora_jax.oracles.catalogue import ORACLES
-from sora_jax.oracles.reading import Reading, read_clip
+from sora_jax.oracles.read_clip import read_clip
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.speakers import spoken_turns
 from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.worlds.playhouse import voice
@@ -94,6 +95,9 @@ def test_the_judge_reads_lips_and_speakers(talks, readings):
         verdict = judge_prompt(clip.take.captions[0], reading, ["talk"])
         lines = {line.fact: line for line in verdict.lines}
         assert lines["lips"].met and lines["speakers"].met
+        unread = {line.fact: line.reason for line in verdict.lines if line.met is None}
+        assert set(unread) == {"style", "shot", "cast"} and "style" in ORACLES
+        assert unread["style"] == "the oracle style is not calibrated on clips with faces"
     clip = next(clip for clip in talks if len(spoken_turns(clip.take)) == 2)
     (mirrored,) = SPEAKERS.corruptions[0]([clip])
     verdict = judge_prompt(clip.take.captions[0], Reading(mirrored), ["talk"])

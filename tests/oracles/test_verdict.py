@@ -1,17 +1,19 @@
 """Asked, seen and met, on clips whose truth is known: renders of the world."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from sora_jax.clip import Clip
+from sora_jax.config import near_miss
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.corruptions import double
 from sora_jax.oracles.examples import ground_truth
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.verdict import say_impacts
+from sora_jax.oracles.verdict import judge_prompt, say_impacts
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.families.room import judge_balls
 
@@ -79,3 +81,53 @@ def test_impacts_without_a_partner_are_unmatched():
     assert said([0.5], [], samples=False).endswith(
         "their agreement is not scored: the clip has no audio"
     )
+
+
+@pytest.mark.parametrize(
+    "text, family, reason",
+    [
+        (
+            "a large red ball is flung to the left",
+            None,
+            "after 'red ball is', expected a launch such as .*, found 'flung'$",
+        ),
+        ("a red ball", "court", "after 'a', expected a size .small, large., found 'red'$"),
+        ("a large gren ball", None, r"found 'gren' \(did you mean green\?\)$"),
+        ("a gren ball", None, r"after 'a', .* found 'gren' \(did you mean green\?\)$"),
+        (
+            "a large red ball is dropped and bounces 2 times",
+            None,
+            r"found '2' \(write numbers in words: once, twice, three times\)$",
+        ),
+        (
+            "a large red ball is thrown to the left at the moon",
+            "room",
+            "after 'left at the', expected an attempt",
+        ),
+        (
+            "anime, the camera dances: a",
+            None,
+            "after 'anime, the camera', expected a camera .* found 'dances'$",
+        ),
+        ("anime, the camera shakes", None, "expected ':' .*, found end of text$"),
+        ("rain", "phyworld_uniform_30k", "that the world knows; write for example 'a large red"),
+        ("my dog bounecs", None, r"knows, with bounecs \(did you mean bounces\?\); write for"),
+        ("3 balls: a", None, r"knows, with 3 \(write numbers in words: once, .*\); write for"),
+        ("rain", "zoo", "trained on family 'zoo', which is not registered here"),
+        ("  ", None, "the prompt is empty"),
+    ],
+)
+def test_a_prompt_that_nobody_reads_has_no_verdict(text, family, reason):
+    told = judge_prompt(text, None, (family,) if family else ())
+    assert told.met is None and re.search(reason, told.reason) and not told.lines
+    assert told.to_dict() == {"met": None, "family": None, "reason": told.reason}
+    assert "column" not in told.reason and "\n" not in told.reason
+
+
+def test_only_near_misses_are_misspellings():
+    words = ("is", "an", "not", "time", "glances", "green", "large", "red", "yellow", "twice")
+    strangers = ("hits", "rain", "out", "anime", "dances", "cat", "", "q" * 80)
+    assert [near_miss(word, words) for word in strangers] == [None] * 8
+    assert [near_miss(word, words) for word in ("gren", "lrage", "rde", "yelow", "twise")] == [
+        *("green", "large", "red", "yellow", "twice")
+    ]

@@ -37,6 +37,7 @@ CALLS = {
         "first_fram",
         "did you mean 'first_frame'",
     ),
+    "a misspelt keyword of the call": (lambda p: p(PROMPT, stesp=3), "stesp", "'steps'"),
     "a negative seed": (lambda p: p(PROMPT, seed=-1), "seed", "0 to"),
     "a seed beyond 32 bits": (lambda p: p(PROMPT, seed=2**40), "seed", "0 to"),
     "a seed of 33 bits": (lambda p: p(PROMPT, seed=2**32), "seed", "0 to 4294967295"),

@@ -17,6 +17,7 @@ from sora_jax import mp4
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.pipelines.continuation import open_clip
 from sora_jax.pipelines.request import Request
 
 PROMPT = "a large red ball is dropped and bounces twice"
@@ -32,7 +33,7 @@ def test_a_call_is_a_request(pipeline, clip):
     same = pipeline.generate(Request(PROMPT, seed=3, sampler=sampler))
     np.testing.assert_array_equal(clip.frames, same.frames)
     np.testing.assert_array_equal(clip.samples, same.samples)
-    assert clip.provenance == same.provenance
+    assert clip.provenance == same.provenance and clip.family == "room"
 
 
 def test_a_call_takes_the_fields_of_a_request(pipeline, clip, capsys):
@@ -45,8 +46,9 @@ def test_a_call_takes_the_fields_of_a_request(pipeline, clip, capsys):
         pipeline(PROMPT, first_fram=clip.frames[0])
 
 
-def test_save_writes_what_sample_writes(clip, tmp_path):
+def test_save_writes_what_sample_writes(pipeline, clip, tmp_path):
     assert clip.save(tmp_path / "out.mp4") == tmp_path / "out.mp4"
+    assert open_clip(tmp_path / "out.mp4", pipeline).family == "room"
     report = json.loads((tmp_path / "out.json").read_text())
     assert {p.name for p in tmp_path.iterdir()} == {
         f"out{suffix}" for suffix in (".mp4", ".png", ".json", ".latents.npz")
@@ -92,6 +94,8 @@ def test_without_pyav_a_notebook_says_so_in_a_line():
 
 def test_what_is_read_is_read_once(clip):
     assert clip.reading is clip.reading and clip.verdict is clip.verdict
+    assert sora_jax.read_clip(clip)["count"] == len(clip.reading.facts.balls)
+    assert "physics" in clip.reading._cache  # that reading was used
     again = dataclasses.replace(clip, notes=("more",))
     assert again.reading is not clip.reading
 

@@ -2,6 +2,7 @@
 no file.
 """
 
+import dataclasses
 import json
 import re
 
@@ -228,7 +229,8 @@ def test_refusals(refusal, folder, tmp_path):
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
         ([], "nothing to generate"),
-        ([p, "--seconds=3"], "this model makes 17 frames of 16 x 16"),
+        ([p, "--seconds=3"], "extend a clip (continued, or --continue_clip), or train on another"),
+        ([p, "--size=32x32"], "ask for one of these, or train on another format"),
         ([p, "--prompts_file=x"], "--prompt and --prompts_file are all given; give one"),
         ([p, "--storyboard=x"], "--prompt and --storyboard are all given; give one"),
         ([f"--storyboard={tmp_path}/story.txt"], "story.txt: the storyboard cannot be read: shot"),
@@ -288,6 +290,12 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
     assert verdict.say_impacts(reading) == "no impact seen; no impact heard"
     assert verdict.say_balls(reading) == "no ball" and not any(
         line["met"] for line in report["verdict"]["facts"]
+    )
+    assert record.say_reading(grey) == "no ball; no impact seen; no impact heard"
+    talk = dataclasses.replace(grey, family="talk")
+    assert record.say_reading(talk) == ""
+    assert not {"balls", "seen_impacts", "sync"} & set(
+        record.write(tmp_path / "talk.mp4", talk)["oracles"]
     )
 
 

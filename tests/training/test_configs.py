@@ -28,7 +28,12 @@ def test_overrides_leave_the_configuration_as_it_was(registered):
 @pytest.mark.parametrize(
     "overrides, said",
     [
-        ({"train.step": 9}, "unknown key config.train.step; did you mean 'steps'"),
+        ({"train.step": 9}, r"unknown key train\.step; did you mean 'train\.steps'"),
+        ({"config.steps": 9}, r"unknown key steps; did you mean 'train\.steps' or"),
+        ({"learning_rate": 1e-3}, r"unknown key learning_rate; did you mean 'optim\.lr'\?"),
+        ({"train.learning_rate": 1e-3}, r"did you mean 'optim\.lr'\?"),
+        ({"modle": 1}, r"unknown key modle; did you mean 'model'\?"),
+        ({"zzzz": 1}, r"unknown key zzzz; known: adapt, data, .*, train"),
         ({"train.steps.x": 9}, "steps of small has no keys of its own"),
         ({"train": {"steps": 9}}, "train is given a section; .* train.steps"),
     ],

@@ -10,12 +10,14 @@ from tiny_base import FORMAT, WORDS
 from sora_jax import weights
 from sora_jax.errors import UserError
 from sora_jax.pipelines.load import load_pipeline
+from sora_jax.training.loop import Every
 from sora_jax.tree import flatten
 from sora_jax.tuning import cost, finetuning
-from sora_jax.tuning.forecast import Forecast
+from sora_jax.tuning.forecast import Forecast, calls
 from sora_jax.tuning.page import Page
+from sora_jax.tuning.result import _measured
 from sora_jax.tuning.round_trip import mel_distance, spread
-from sora_jax.tuning.scores import frechet
+from sora_jax.tuning.scores import _mean, frechet
 from sora_jax.tuning.settings import Settings, set_values
 
 GB = 10**9
@@ -73,6 +75,19 @@ def test_the_forecast_is_one_line():
         "to come: 2.00 hours (tokenizer 300 steps of 0.25 s, model 1000 steps of 1.50 s); memory "
         "2 GB of 8 GB; 40 passes over 400 clips"
     )
+
+
+def test_the_forecast_counts_validations_as_the_loop_makes_them():
+    for steps, every in ((100, 30), (90, 30), (7, 100), (1, 1)):
+        due = [Every(dict, every).due(step, step == steps) for step in range(1, steps + 1)]
+        assert calls(steps, every) == sum(due)
+    assert calls(100, 0) == 0
+
+
+def test_a_quarter_without_a_value_is_not_measured():
+    assert _mean([np.nan, np.nan]) is None and _mean([]) is None
+    assert _mean([np.nan, 2.0, 4.0]) == 3.0
+    assert [_measured(value) for value in (None, 0.0)] == ["not measured", "0.0000"]
 
 
 def test_pages_escape_what_users_write(tmp_path):

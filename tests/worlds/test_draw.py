@@ -70,6 +70,8 @@ def test_stream_is_uniform_and_keyed():
         ((3, 0), "split", "family room has no split 3; it has"),
         (("combo", 0, 2.125, "film", "flat"), "style", "no clips in style 'flat'; it has"),
         (("val", 0, 2.125, "film", "oil"), "style", "family film has no style 'oil' to choose"),
+        (("val", 0, 4, "talk"), "seconds", "seconds=4: scenes of family talk have a duration of"),
+        (("val", 0, 4, "story_1"), "seconds", "story_1 have a duration of their own; leave it out"),
         (("val", -1), "index", "index=-1; give an integer of 0 or more"),
         (("val", True), "index", "index=True; give an integer"),
         (("val", 1.0), "index", "index is a float; give an integer"),

@@ -11,8 +11,8 @@ from typing import Any
 
 import grain
 import numpy as np
-from absl import logging
 
+from sora_jax.compat import tell_once
 from sora_jax.data.latents.record import open_set, unpack
 from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
@@ -129,11 +129,10 @@ def batches(
             f"{batch_size}; take a smaller batch"
         )
     if description["count"] < batch_size:
-        logging.warning(
-            "the latents in %s hold %d clips, fewer than a batch of %d: batches repeat clips",
-            path,
-            description["count"],
-            batch_size,
+        tell_once(
+            f"the latents in {path} hold {description['count']} clips, fewer than a batch of "
+            f"{batch_size}, so batches repeat clips; set config.train.batch_size to at most "
+            f"{description['count']}, or make more clips (config.data.clips)"
         )
     records = records.seed(seed)
     if shuffle:

@@ -16,6 +16,7 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from flax import nnx
 
 from sora_jax import files
+from sora_jax.config import known_keywords
 from sora_jax.data.encode import (
     Encode,
     EncodeReferences,
@@ -72,6 +73,7 @@ def refuse_others(out_dir: str | os.PathLike, expected: dict) -> dict | None:
     return existing
 
 
+@known_keywords
 def precompute(
     source: Source,
     video_tokenizer: nnx.Module,

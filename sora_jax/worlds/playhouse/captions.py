@@ -14,9 +14,10 @@ is a pure function of (facts, variant). `parse` reads any paraphrase back.
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from sora_jax.config import near_miss
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, palette
 
 NOUNS = ("ball", "sphere")
@@ -40,6 +41,7 @@ BOUNCE_PHRASES = {
 JOINTS = (", and", ";", ", while", ". Then")
 JOINT_WORDS = ("and", "while", "then")
 MAX_BALLS = max(COUNT_WORDS)
+END = "end of text"  # stands for the word after the last
 T = TypeVar("T")
 
 
@@ -51,11 +53,22 @@ class CaptionError(ValueError):
     Attributes:
         column: the column, from 1.
         expected: what was expected there, in words.
+        found: the word that stands there, or END.
     """
 
     def __init__(self, column: int, expected: str, found: str) -> None:
         super().__init__(f"column {column}: expected {expected}, found {found!r}")
-        self.column, self.expected = column, expected
+        self.column, self.expected, self.found = column, expected, found
+
+
+def word_hint(word: str, known: Iterable[str]) -> str:
+    """Returns a remark in brackets on a word that is not known: the known word of which it is
+    probably a misspelling, or how numbers are written. "" for another word.
+    """
+    if word.isdigit():
+        return " (write numbers in words: once, twice, three times)"
+    near = near_miss(word, known)
+    return f" (did you mean {near}?)" if near else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,8 +194,8 @@ class Reader:
         self.words, self.at, self.end = _words(text), 0, len(text) + 1
 
     def peek(self) -> tuple[str, int]:
-        """Returns the next word and its column, from 1; "end of text" after the last."""
-        return self.words[self.at] if self.at < len(self.words) else ("end of text", self.end)
+        """Returns the next word and its column, from 1; END after the last."""
+        return self.words[self.at] if self.at < len(self.words) else (END, self.end)
 
     def skip(self, options: Collection[str]) -> bool:
         """Reads the next word if it is one of `options`. Returns True if it is."""

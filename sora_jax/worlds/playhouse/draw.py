@@ -11,6 +11,7 @@ import dataclasses
 import numbers
 from typing import Any
 
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -128,6 +129,7 @@ def whole_index(index: Any) -> int:
     return int(index)
 
 
+@known_keywords
 def draw(
     split: str,
     index: int,
@@ -143,18 +145,25 @@ def draw(
         split: one of the family's splits.
         index: number of the take, from 0.
         seconds: duration of the motion. Default: CLIP_SECONDS. Takes of family film in the split
-            `length` last twice as long, and stories as long as their shots.
+            `length` last twice as long. Talks and stories have durations of their own.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
-        UserError: the family, split or style does not exist; `seconds` is not positive; or the
-            index is not an integer of 0 or more, or is beyond the end of a finite family.
+        UserError: the family, split or style does not exist; `seconds` is not positive, or given
+            for a family with a duration of its own; or the index is not an integer of 0 or more, or
+            is beyond the end of a finite family.
         RuntimeError: no scene is found for AIMS aims.
     """
     check(split, family, style)
     if not seconds > 0:
         raise UserError(f"seconds={seconds}; give a positive duration", field="seconds")
     kind, index = FAMILIES[family], whole_index(index)
+    if kind.own_seconds and seconds != CLIP_SECONDS:
+        raise UserError(
+            f"seconds={seconds:g}: scenes of family {family} have a duration of their own; leave "
+            "it out",
+            field="seconds",
+        )
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *kind.random_key)
     for _ in range(AIMS):
         # redrawn only after MAX_REDRAWS failures; otherwise hard aims would become rare

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from sora_jax.clip import Clip
+from sora_jax.config import known_keywords
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import load_modules, user_modules
@@ -86,6 +87,7 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
         yield group
 
 
+@known_keywords
 def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
     """Returns one take as a clip: frames float32 [F, H, W, 3] in [0, 1], and mono samples float32
     [S] in [-1, 1] at 16 kHz.
@@ -100,7 +102,8 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
     expect(take, Take, "take", "give one Take, as draw returns")
     expect(format, ClipFormat, "format", "give a ClipFormat, such as FORMATS['nano']")
     batch = render_batch([take], format)
-    return Clip(np.asarray(batch["frames"])[0], np.asarray(batch["samples"])[0], format.fps)
+    frames, samples = (np.asarray(batch[name])[0] for name in ("frames", "samples"))
+    return Clip(frames, samples, format.fps, family=take.family)
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:

@@ -41,6 +41,7 @@ FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "story_4": (8,),
 }
 MADE_OF_NAMES = 1 << 32
+NO_STYLE = "the oracle style is not calibrated on clips with faces"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +176,8 @@ class Family(Protocol):
         alike: True if the renderer needs the same arrays for all its scenes, because they have no
             shapes, moving cameras or styles of films. The training step of a tokenizer then renders
             them. Default: False.
+        own_seconds: True if the scenes have a duration of their own, so that `draw` refuses another
+            one. Default: False.
     """
 
     name: str
@@ -190,6 +193,7 @@ class Family(Protocol):
     train_size: int | None = None
     longest: float = CLIP_SECONDS
     alike: bool = False
+    own_seconds: bool = False
 
     @property
     def random_key(self) -> tuple[int, ...]:

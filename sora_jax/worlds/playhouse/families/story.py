@@ -28,7 +28,7 @@ from typing import Any
 from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.cast import catalogue, distinct, voice_of
 from sora_jax.worlds.playhouse.continuity import gap
-from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
+from sora_jax.worlds.playhouse.families.base import NO_STYLE, Family, Line, Reading
 from sora_jax.worlds.playhouse.families.story_boards import draw_board
 from sora_jax.worlds.playhouse.spec import FILM_STYLES, Scene
 from sora_jax.worlds.playhouse.staging import stage, visible_cuts
@@ -54,7 +54,7 @@ SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MAX_GAP + 1)}
 # (a, b): the first act of kind a comes before the first act of kind b
 HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
 HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
-UNREAD = "no oracle reads it yet"
+UNREAD = "the oracle shots reads places, frames and effects of acts; this verdict does not"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Story(Family):
     splits = ("train", "val", "paraphrase", "order", "identity", "length")
     splits += tuple(f"gap_{n}" for n in range(1, MAX_GAP + 1))
     styles, facts_type, words = FILM_STYLES, StoryFacts, WORDS
-    max_balls, max_cast, alike = 1, 2, True
+    max_balls, max_cast, alike, own_seconds = 1, 2, True, True
 
     def __init__(self, name: str = "story", shots: int = 3) -> None:
         self.name, self.shots = name, shots
@@ -201,7 +201,8 @@ class Story(Family):
         else:
             judged = [Line.compare(None, "ambience", board.ambience, reading.ambience)]
         judged.append(_cuts_line(board, reading))
-        lines: list[tuple[str, Any]] = [("style", board.style)]
+        judged.append(Line.unread(None, "style", board.style, NO_STYLE))
+        lines: list[tuple[str, Any]] = []
         for number, shot in enumerate(board.shots, 1):
             lines += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
             lines.append((f"shot {number}: camera", shot.move))

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from sora_jax.worlds.playhouse.acting import BLINK, head_height
 from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct, voice_of
-from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
+from sora_jax.worlds.playhouse.families.base import NO_STYLE, Family, Line, Reading
 from sora_jax.worlds.playhouse.families.talk_captions import (
     MAX_WORDS,
     SHOTS,
@@ -49,7 +49,7 @@ class Talk(Family):
     """The family `talk`: one or two characters with a face and a voice speak."""
 
     name, facts_type, formats = "talk", TalkFacts, ("S",)
-    max_balls, max_cast = 0, 2
+    max_balls, max_cast, own_seconds = 0, 2, True
     splits, styles = SPLITS, FILM_STYLES
     words, text_length = WORDS, 48
 
@@ -143,13 +143,13 @@ class Talk(Family):
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
         """Returns lines of words, ambience, lips and speakers, and unread lines of the other facts.
 
-        No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
+        The other lines say why their facts are not read.
         `reading` holds the measurements of the clip.
         """
         unread = {
-            "style": facts.style,
-            "shot": facts.shot,
-            "cast": " ".join(facts.names),
+            "style": (facts.style, NO_STYLE),
+            "shot": (facts.shot, "no oracle reads the framing of a talk"),
+            "cast": (" ".join(facts.names), "no oracle reads names"),
         }
         return [
             _words(facts, reading),
@@ -157,8 +157,7 @@ class Talk(Family):
             _lips(reading),
             _speakers(facts, reading),
         ] + [
-            Line.unread(None, fact, expected, "no oracle reads it yet")
-            for fact, expected in unread.items()
+            Line.unread(None, fact, expected, reason) for fact, (expected, reason) in unread.items()
         ]
 
 
