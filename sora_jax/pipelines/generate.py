@@ -150,8 +150,7 @@ class Pipeline:
         return other
 
     def read_request(self, fields: Mapping[str, Any]) -> tuple[Request, tuple[str, ...]]:
-        """Returns the request with these fields, and notes on how its files were fitted to the
-        format.
+        """Returns the request with these fields, and notes on how files were fitted to the format.
 
         Args:
             fields: fields of `Request` by name, as values or as `Request.to_dict` writes them. A
