@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from flax import nnx
 
 from sora_jax import environment, files
@@ -40,8 +39,6 @@ TEXT = 48  # words of a prompt of a preset
 # Preset -> the clip format in which it is counted.
 FORMAT_OF = {"nano": "nano", "S": "S", "B": "S", "XL": "XL", "14B": "XL"}
 VARIED = ("S", "XL")  # presets whose attention is varied
-
-_OUTPUT = flags.DEFINE_string("output", str(RESULT.relative_to(ROOT)), "The file to write.")
 
 
 def config_files() -> list[Path]:
@@ -133,8 +130,8 @@ def count() -> dict[str, Any]:
 
 def main(_: Sequence[str]) -> None:
     record = environment.record() | {"results": count()}
-    files.write(Path(_OUTPUT.value), json.dumps(record, indent=1) + "\n")
-    print(_OUTPUT.value)
+    files.write(RESULT, json.dumps(record, indent=1) + "\n")
+    print(RESULT.relative_to(ROOT))
 
 
 if __name__ == "__main__":

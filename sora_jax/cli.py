@@ -330,7 +330,7 @@ def _help(argv: Sequence[str]) -> str:
     """
     text = [
         (sys.modules["__main__"].__doc__ or "").strip(),
-        "Flags:\n" + flags.FLAGS.main_module_help().split("\n", 2)[2],
+        "Flags:\n" + "".join(flags.FLAGS.main_module_help().split("\n", 2)[2:]),
         "Of every command:\n"
         + "\n".join(f"  --{name}: {flags.FLAGS[name].help}" for name in ("import", "version")),
     ]

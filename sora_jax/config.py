@@ -217,7 +217,8 @@ def _meant(key: str, known: list[str]) -> list[str]:
     """Returns the known keys that an unknown one may mean, the likeliest first.
 
     They are those whose last names are the same, its initials (lr of learning_rate), longer
-    (batch_size of batch) or close. Of the first kind that there is, all are returned.
+    (batch_size of batch) or close; close ones of the same section come second. Of the first kind
+    that there is, all are returned.
     """
     section, _, last = key.rpartition(".")
     names = {one: one.rpartition(".")[2] for one in known}
@@ -226,6 +227,7 @@ def _meant(key: str, known: list[str]) -> list[str]:
     close = difflib.get_close_matches(last, [names[one] for one in inside], n=1, cutoff=0.6)
     kinds = (
         [one for one in known if names[one] == last],
+        [one for one in inside if section and names[one] in close],
         [one for one in known if len(initials) > 1 and names[one] == initials],
         [one for one in known if names[one].startswith(f"{last}_")],
         [one for one in inside if names[one] in close],
