@@ -15,6 +15,7 @@ import pytest
 import sora_jax
 from sora_jax.data.latents.precompute import precompute
 from sora_jax.evaluation.calibrate import calibrate
+from sora_jax.flow.loss import FlowConfig
 from sora_jax.training.tokenizer import train_tokenizer
 
 NAMES = {
@@ -63,6 +64,21 @@ def test_a_misspelt_keyword_names_the_nearest(function):
     with pytest.raises(sora_jax.UserError) as told:
         function(*(one.name for one in others), **wrong)
     assert f"did you mean {near!r}?" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sora_jax.ClipFormat(frames=16),
+        lambda: sora_jax.STDiTConfig(heads=7),
+        lambda: sora_jax.Run(flow=FlowConfig(output="v")),
+    ],
+)
+def test_constructors_raise_value_errors(make):
+    """As is usual in Python. A UserError is none: a missing file is no wrong value."""
+    with pytest.raises(ValueError):
+        make()
+    assert not issubclass(sora_jax.UserError, ValueError)
 
 
 def test_no_name_is_that_of_a_module():
