@@ -161,7 +161,8 @@ class Kitchen:
         """Runs a station's command or calls its function, and records the station.
 
         Raises:
-            UserError: the command failed. Its seconds are recorded nevertheless.
+            UserError: the command failed, or was stopped by a signal, after which a training ends
+                with status 0 and without its output. The seconds are recorded nevertheless.
         """
         command, begun = self.command(station), time.time()
         folder, status = self.workdir / station.name, 1
@@ -173,7 +174,12 @@ class Kitchen:
                 station.call(folder)
                 status = 0
         finally:
-            self._note(station, time.time() - begun, done=status == 0)
+            made = status == 0 and self.output(station.name).exists()
+            self._note(station, time.time() - begun, done=made)
+        if status == 0 and not made:
+            raise UserError(
+                f"the station {station.name} was stopped; give the same command again to go on"
+            )
         if status:
             raise UserError(
                 f"the station {station.name} ended with status {status}; mend what it says, and "

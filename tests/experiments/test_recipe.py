@@ -58,6 +58,18 @@ def test_a_station_that_fails_is_run_again(kitchen, tmp_path):
     assert again.is_done(FIRST) and again.record["first"]["seconds"] > before
 
 
+def test_a_station_that_is_stopped_is_not_done(tmp_path):
+    """A training that a signal stops ends with status 0, without its weights."""
+    stopped = Station(
+        "first", ("json.tool", "{workdir}/in.json", "{workdir}/elsewhere"), "out.json"
+    )
+    (tmp_path / "in.json").write_text("[1]")
+    with pytest.raises(UserError, match="first was stopped; give the same command again to go on"):
+        Kitchen([stopped], tmp_path).run(stopped)
+    again = Kitchen([FIRST], tmp_path)
+    assert again.record["first"]["seconds"] > 0 and not again.is_done(FIRST)
+
+
 def test_a_new_run_goes_on_from_its_milestone(tmp_path):
     kept = tmp_path / "kept.safetensors"
     station = Station("model", ("experiments.train",), milestone=str(kept))
