@@ -105,19 +105,26 @@ class FlowConfig:
         within(self, "[1, inf)", "first_latents")
 
 
+def prompts(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the prompts of a batch as the model reads them: {"tokens", "mask"}, and "shots",
+    "slots" and "references" where the batch has them.
+    """
+    text = {"tokens": batch["tokens"], "mask": batch["text_mask"]}
+    text |= {name: batch[f"text_{name}"] for name in ("shots", "slots") if f"text_{name}" in batch}
+    return text | ({"references": batch["references"]} if batch.get("references") else {})
+
+
 def _kept_text(
     batch: Mapping[str, Any], config: FlowConfig, text_key: PRNGKeyArray, key: PRNGKeyArray
 ) -> dict[str, Any]:
-    """Returns the prompts of a batch as the model reads them: {"tokens", "mask", ...}. The words of
-    some clips are masked (drawn by `text_key`), and the references of some (drawn by `key`).
+    """Returns `prompts` of a batch, of which some clips lose the words (drawn by `text_key`) and
+    some the references (drawn by `key`).
     """
-    tokens = batch["tokens"]
-    draw = jax.random.bernoulli
-    kept = draw(text_key, 1 - config.text_dropout, (len(tokens), 1))
-    text = {"tokens": tokens, "mask": batch["text_mask"] & kept}
-    text |= {name: batch[f"text_{name}"] for name in ("shots", "slots") if f"text_{name}" in batch}
-    if references := batch.get("references"):
-        kept = draw(key, 1 - config.reference_dropout, (len(tokens), 1))
+    text, draw = prompts(batch), jax.random.bernoulli
+    kept = draw(text_key, 1 - config.text_dropout, (len(text["mask"]), 1))
+    text["mask"] = text["mask"] & kept
+    if references := text.get("references"):
+        kept = draw(key, 1 - config.reference_dropout, (len(text["mask"]), 1))
         text["references"] = {**references, "present": references["present"] & kept}
     return text
 

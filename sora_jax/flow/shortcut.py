@@ -33,7 +33,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from sora_jax.flow.conditioning import draw_given, effective_level
 from sora_jax.flow.guidance import guided_velocity
-from sora_jax.flow.loss import FlowConfig, flow_loss
+from sora_jax.flow.loss import FlowConfig, flow_loss, prompts
 from sora_jax.flow.process import expand, interpolate, to_velocity
 from sora_jax.flow.timesteps import shift
 from sora_jax.typing import Latents, Levels, Times
@@ -103,11 +103,7 @@ def step_loss(
         for m, k in zip(x, jax.random.split(keys["noise"]), strict=True)
     }
     z = {m: interpolate(x[m], e[m], begin[m]) for m in x}
-    text = {"tokens": batch["tokens"], "mask": batch["text_mask"]}
-    text |= {name: batch[f"text_{name}"] for name in ("shots", "slots") if f"text_{name}" in batch}
-    if batch.get("references"):
-        text["references"] = batch["references"]
-
+    text = prompts(batch)
     finest = n == config.shortcut.finest
     negative = {**text, "mask": jnp.zeros_like(text["mask"])}
     scale = jnp.where(finest, config.shortcut.guidance, 1.0)
