@@ -436,6 +436,8 @@ def _through_norm(
 def check(spec: Spec) -> None:
     """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
     pallas_call.check_runnable()
+    if spec.windows is not None:
+        raise Unsupported(f"takes the frames of each site, not {spec}")
     if not (
         1 <= spec.T <= 64
         and 16 <= spec.D <= 256

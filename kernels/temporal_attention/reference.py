@@ -13,6 +13,9 @@ R(phi) rotates every plane (x_i, x_{i + D/2}) by phi_i. The shared keys c arrive
 normalised and rotated, with their values w: the caller computes them once for all sites
 (`normalise_and_rotate`). They are always visible. A query without any visible key gives o = 0.
 
+With `windows` the tokens of a window take the place of the frames of a site: t and u run over
+them, each with the angles, the mask and the order of its own frame and site.
+
 All arguments must be finite. The effect of a NaN or Inf beyond its own site is unspecified.
 """
 
@@ -20,6 +23,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 EPSILON = 1e-6
 
@@ -51,7 +55,18 @@ def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> j
 
 
 def attend(
-    q, k, v, q_scale, k_scale, angles, visible=None, shared_k=None, shared_v=None, *, causal=False
+    q,
+    k,
+    v,
+    q_scale,
+    k_scale,
+    angles,
+    visible=None,
+    shared_k=None,
+    shared_v=None,
+    *,
+    causal=False,
+    windows=None,
 ) -> jax.Array:
     """Specifies `temporal_attention` in plain JAX: softmax attention along time of normalised and
     rotated q and k.
@@ -59,17 +74,34 @@ def attend(
     The arguments are those of `temporal_attention`; q, k, v [..., T, S, H, D] -> the same shape and
     dtype.
     """
-    T, D = q.shape[-4], q.shape[-1]
+    T, S, H, D = q.shape[-4:]
     product = functools.partial(
         jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32
     )
-    k = normalise_and_rotate(k, k_scale, angles[:, None, None]).astype(v.dtype)
-    q = (normalise_and_rotate(q, q_scale, angles[:, None, None]) * D**-0.5).astype(v.dtype)
+    angles = angles[:, None, None] if windows is None else angles[:, :, None]
+    k = normalise_and_rotate(k, k_scale, angles).astype(v.dtype)
+    q = (normalise_and_rotate(q, q_scale, angles) * D**-0.5).astype(v.dtype)
+    # From here on t and u are tokens of a window, and s is a window.
+    frame, place = np.arange(T)[None], None
+    if windows is not None:
+        gather, place = windows.index(T, S)
+        frame = np.where(gather < 0, T - 1, gather // S)  # an empty slot sees its window's tokens
+        tokens = np.maximum(gather, 0).T
+
+        def cut(x):
+            return x.reshape(*x.shape[:-4], T * S, H, D)[..., tokens, :, :]
+
+        q, k, v = cut(q), cut(k), cut(v)
+        T = windows.tokens
     logits = product("...tshd,...ushd->...shtu", q, k)
+    if windows is not None:
+        logits = jnp.where((gather >= 0)[:, None, None], logits, -jnp.inf)
     if causal:
-        logits = jnp.where(jnp.tril(jnp.ones((T, T), bool)), logits, -jnp.inf)
+        earlier = frame[:, None, None, :] <= frame[:, None, :, None]
+        logits = jnp.where(earlier, logits, -jnp.inf)
     if visible is not None:
-        logits = jnp.where(visible[..., None, None, None, :], logits, -jnp.inf)
+        shown = visible[..., None, :] if windows is None else visible[..., frame]
+        logits = jnp.where(shown[..., None, None, :], logits, -jnp.inf)
     if shared_k is not None:
         logits = jnp.concatenate([logits, product("...tshd,...ahd->...shta", q, shared_k)], -1)
     # Only a `visible` mask can leave a query without any key.
@@ -77,6 +109,9 @@ def attend(
     out = product("...shtu,...ushd->...tshd", p[..., :T], v)
     if shared_v is not None:
         out = out + product("...shta,...ahd->...tshd", p[..., T:], shared_v)
+    if place is not None:
+        slots = out.swapaxes(-4, -3).reshape(*out.shape[:-4], -1, H, D)
+        out = slots[..., place, :, :].reshape(*out.shape[:-4], -1, S, H, D)
     return out.astype(v.dtype)
 
 

@@ -9,6 +9,9 @@ the bottleneck. With s = l log2(e), a factor that is folded into q', the softmax
 
     e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
+With `windows` the tokens of a window take the place of the frames of a site: only the offsets of
+rows change, and the row of `turns` that has a token's angles.
+
 The backward pass recomputes everything, so only the arguments are saved between the passes:
 
     dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                             (2)
@@ -28,6 +31,8 @@ registers to a power of two; v, o and do are whole.
 # Triton types the calls of functions under @triton.jit as never returning.
 # pyright: reportGeneralTypeIssues=false
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import triton
@@ -45,20 +50,51 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _place(
-    tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr
+    tile,
+    T: tl.constexpr,
+    S: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    N: tl.constexpr,
+    WINDOWED: tl.constexpr,
+    SIDES: tl.constexpr,
+    SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TURNED_FRAMES: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
     """Locates the rows of tile `tile`, relative to one batch element's first head.
 
-    Returns, for each row: the offset of its first number, its frame, its site within the tile, and
-    whether it exists.
+    Returns, for each row: the offset of its first number, its frame, its row of `turns`, its site
+    (or window) within the tile, and whether it exists.
     """
-    P: tl.constexpr = ROWS // T
+    P: tl.constexpr = ROWS // N
     i = tl.arange(0, ROWS)
-    frame, site = i % T, i // T
-    exists = i < P * T
-    if S % P != 0:
-        exists = exists & (tile * P + site < S)
-    return (frame * S + tile * P + site) * (H * D), frame, site, exists
+    token, site = i % N, i // N
+    exists = i < P * N
+    if WINDOWED:
+        # Windows in the order of frames, rows, columns; so are the tokens of a window.
+        window = tile * P + site
+        exists = exists & (window < COUNTS[0] * COUNTS[1] * COUNTS[2])
+        frame = window // (COUNTS[1] * COUNTS[2]) * SIDES[0] - SHIFTS[0]
+        frame += token // (SIDES[1] * SIDES[2])
+        row = window // COUNTS[2] % COUNTS[1] * SIDES[1] + token // SIDES[2] % SIDES[1] - SHIFTS[1]
+        column = window % COUNTS[2] * SIDES[2] + token % SIDES[2] - SHIFTS[2]
+        exists = exists & (frame >= 0) & (frame < T) & (row >= 0) & (row < S // COLUMNS)
+        exists = exists & (column >= 0) & (column < COLUMNS)
+        frame = tl.where(exists, frame, 0)
+        row = tl.where(exists, row * COLUMNS + column, 0)
+        turn = row
+        row += frame * S
+        if TURNED_FRAMES > 1:
+            turn = row
+    else:
+        frame, turn = token, token
+        if S % P != 0:
+            exists = exists & (tile * P + site < S)
+        row = token * S + tile * P + site
+    return row * (H * D), frame, turn, site, exists
 
 
 @triton.jit
@@ -82,11 +118,11 @@ def _store(pointer, x, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
 
 
 @triton.jit
-def _turn(turns_ptr, frame, T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
-    """Loads cos and sin of each row's angles, [ROWS, HALF] each, from turns [2, T, D/2]."""
-    everywhere = frame >= 0
-    cos = _load(turns_ptr, frame * (D // 2), everywhere, D // 2, HALF)
-    return cos, _load(turns_ptr + T * (D // 2), frame * (D // 2), everywhere, D // 2, HALF)
+def _turn(turns_ptr, turn, TURNS: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
+    """Loads cos and sin of each row's angles, [ROWS, HALF] each, from turns [2, TURNS, D/2]."""
+    everywhere = turn >= 0
+    cos = _load(turns_ptr, turn * (D // 2), everywhere, D // 2, HALF)
+    return cos, _load(turns_ptr + TURNS * (D // 2), turn * (D // 2), everywhere, D // 2, HALF)
 
 
 @triton.jit
@@ -113,8 +149,8 @@ def _normalised(
 
 @triton.jit
 def _through_norm(
-    pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, frame, exists, r, da, db, factor,
-    T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
+    pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, turn, exists, r, da, db, factor,
+    TURNS: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Computes equation (4) and writes its results.
 
@@ -127,11 +163,11 @@ def _through_norm(
     inputs from their first use would cost registers.
     """
     da, db = tl.trans(da), tl.trans(db)
-    c, rows, frame, r = tl.arange(0, HALF)[:, None], rows[None, :], frame[None, :], r[None, :]
+    c, rows, turn, r = tl.arange(0, HALF)[:, None], rows[None, :], turn[None, :], r[None, :]
     inside = c < D // 2
     exists = exists[None, :] & inside
-    cos = tl.load(turns_ptr + frame * (D // 2) + c, mask=inside, other=0.0)
-    sin = tl.load(turns_ptr + T * (D // 2) + frame * (D // 2) + c, mask=inside, other=0.0)
+    cos = tl.load(turns_ptr + turn * (D // 2) + c, mask=inside, other=0.0)
+    sin = tl.load(turns_ptr + TURNS * (D // 2) + turn * (D // 2) + c, mask=inside, other=0.0)
     ua, ub = da * cos + db * sin, db * cos - da * sin
     a = tl.load(pointer + rows + c, mask=exists, other=0.0).to(tl.float32)
     b = tl.load(pointer + D // 2 + rows + c, mask=exists, other=0.0).to(tl.float32)
@@ -223,6 +259,14 @@ def forward_kernel(
     H: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
+    N: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TURNS: tl.constexpr,
+    WINDOWED: tl.constexpr,
+    SIDES: tl.constexpr,
+    SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     CAUSAL: tl.constexpr,
     MASKED: tl.constexpr,
     HALF: tl.constexpr,
@@ -233,19 +277,21 @@ def forward_kernel(
     """Computes attention along time for one head of one tile of ROWS // T sites.
 
     q, k, v, the scales, visible and the shared keys and values are inputs in the layouts of
-    `temporal_attention`, and o is the output, like q. turns is an input [2, T, D/2], cos and sin of
-    the angles. KEYS shared keys are read at a time. HALF and WIDE are D / 2 and D rounded up to
-    powers of two.
+    `temporal_attention`, and o is the output, like q. turns is an input [2, TURNS, D/2], cos and
+    sin of the angles. GROUPS sites or windows have N tokens each. KEYS shared keys are read at a
+    time. HALF and WIDE are D / 2 and D rounded up to powers of two.
     """
     # Heads vary fastest, so that concurrent programs read neighbouring memory.
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (GROUPS + ROWS // N - 1) // (ROWS // N)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
-    rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
+    rows, frame, turn, site, exists = _place(
+        tile, T, S, H, D, N, WINDOWED, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS // S, ROWS
+    )
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+    cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
     qa, qb, _ = _normalised(
         q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
     )
@@ -304,6 +350,14 @@ def backward_kernel(
     H: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
+    N: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TURNS: tl.constexpr,
+    WINDOWED: tl.constexpr,
+    SIDES: tl.constexpr,
+    SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     CAUSAL: tl.constexpr,
     MASKED: tl.constexpr,
     HALF: tl.constexpr,
@@ -319,13 +373,15 @@ def backward_kernel(
     `shared_backward_kernel` reads.
     """
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (GROUPS + ROWS // N - 1) // (ROWS // N)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
-    rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
+    rows, frame, turn, site, exists = _place(
+        tile, T, S, H, D, N, WINDOWED, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS // S, ROWS
+    )
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+    cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
     qa, qb, rq = _normalised(
         q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
     )
@@ -395,13 +451,13 @@ def backward_kernel(
         dq_ptr,
         dscale_ptr,
         rows,
-        frame,
+        turn,
         exists,
         rq,
         da,
         db,
         D**-0.5,
-        T,
+        TURNS,
         D,
         HALF,
     )
@@ -415,13 +471,13 @@ def backward_kernel(
         dk_ptr,
         dscale_ptr + D,
         rows,
-        frame,
+        turn,
         exists,
         rk,
         da,
         db,
         1 / LOG2_E,
-        T,
+        TURNS,
         D,
         HALF,
     )
@@ -447,6 +503,14 @@ def shared_backward_kernel(
     H: tl.constexpr,
     D: tl.constexpr,
     A: tl.constexpr,
+    N: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TURNS: tl.constexpr,
+    WINDOWED: tl.constexpr,
+    SIDES: tl.constexpr,
+    SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     HALF: tl.constexpr,
     WIDE: tl.constexpr,
     ROWS: tl.constexpr,
@@ -459,7 +523,7 @@ def shared_backward_kernel(
     the sums of one of CHUNKS chunks of sites, which XLA adds.
     """
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (GROUPS + ROWS // N - 1) // (ROWS // N)
     BLOCKS: tl.constexpr = (A + KEYS - 1) // KEYS
     EACH: tl.constexpr = (TILES + CHUNKS - 1) // CHUNKS
     head, block, chunk = program % H, program // H % BLOCKS, program // (H * BLOCKS) % CHUNKS
@@ -484,9 +548,11 @@ def shared_backward_kernel(
     i = tl.arange(0, ROWS)
     for step in range(0, EACH):
         tile = chunk * EACH + step
-        rows, frame, _site, exists = _place(tile, T, S, H, D, ROWS)
+        rows, _frame, turn, _site, exists = _place(
+            tile, T, S, H, D, N, WINDOWED, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS // S, ROWS
+        )
         exists = exists & (tile < TILES)
-        cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+        cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
         qa, qb, _ = _normalised(
             q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
         )
@@ -511,11 +577,11 @@ def shared_backward_kernel(
 def check(spec: Spec) -> None:
     """Raises `Unsupported`, with the remedy, if the GPU kernel cannot run `spec` here."""
     limits = (
-        "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 "
-        "or bfloat16"
+        "takes 1 to 64 frames, or tokens of a window, heads of 16 to 128 numbers in steps of 8, "
+        "float32, float16 or bfloat16"
     )
     if not (
-        1 <= spec.T <= 64
+        1 <= spec.tokens <= 64
         and 16 <= spec.D <= 128
         and spec.D % 8 == 0
         and spec.dtype in ("float32", "float16", "bfloat16")
@@ -564,7 +630,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
         "temporal_attention",
         heuristic,
         kernel=kernel,
-        T=spec.T,
+        T=spec.tokens,
         D=spec.D,
         shared=spec.A > 0,
         dtype=spec.dtype,
@@ -572,7 +638,22 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
 
 
 def _tiles(spec: Spec, rows: int) -> int:
-    return cdiv(spec.S, rows // spec.T)
+    return cdiv(spec.groups, rows // spec.tokens)
+
+
+def _geometry(spec: Spec) -> dict[str, Any]:
+    """Returns the constants of a kernel that say which tokens attend to each other."""
+    w = spec.windows
+    return {
+        "N": spec.tokens,
+        "GROUPS": spec.groups,
+        "TURNS": spec.turns,
+        "WINDOWED": w is not None,
+        "SIDES": (1, 1, 1) if w is None else w.sides,
+        "SHIFTS": (0, 0, 0) if w is None else w.shifts(spec.T, spec.S),
+        "COUNTS": (1, 1, 1) if w is None else w.counts(spec.T, spec.S),
+        "COLUMNS": 1 if w is None else w.columns,
+    }
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
@@ -588,7 +669,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     x, scale, turns = (
         array(B, T, S, H, D),
         array(D, dtype="float32"),
-        array(2, T, D // 2, dtype="float32"),
+        array(2, spec.turns, D // 2, dtype="float32"),
     )
     # A kernel always has all its parameters: an array that it does not read replaces an absent one.
     visible = array(B, T, dtype="int32") if spec.masked else scale
@@ -600,6 +681,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
         "H": H,
         "D": D,
         "A": A,
+        **_geometry(spec),
         "HALF": triton.next_power_of_2(D // 2),
         "WIDE": triton.next_power_of_2(D),
     }
@@ -658,6 +740,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
 
 
 def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v):
+    angles = angles.reshape(-1, angles.shape[-1])
     turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     visible = q_scale if visible is None else visible.astype(jnp.int32)
     shared_k, shared_v = (q, q) if shared_k is None else (shared_k, shared_v)

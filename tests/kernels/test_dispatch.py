@@ -18,7 +18,7 @@ import pytest
 from kernels import dispatch, target, triton_call, tuning
 from kernels.errors import Unsupported
 from kernels.temporal_attention import api, temporal_attention
-from kernels.temporal_attention.specs import Spec, inputs
+from kernels.temporal_attention.specs import Spec, Windows, inputs
 
 ROOT = Path(__file__).parents[2]
 SPEC = Spec(1, 4, 2, 1, 16, dtype="float32")
@@ -182,6 +182,9 @@ def test_without_triton():
             r"nothing to attend to in q \(1, 4, 0, 1, 16\)$",
         ),
         ({"q": jnp.zeros((4, 16))}, r"give \[\.\.\., T, S, H, D\]"),
+        ({"windows": Windows((1, 1, 2), 3)}, "columns=3 does not divide the 2 sites of a frame"),
+        ({"windows": Windows((5, 1, 2), 2)}, r"\(5, 1, 2\) frames.* do not fit \(4, 1, 2\)"),
+        ({"windows": Windows((1, 1, 2), 2)}, r"angles is \(4, 8\); .* it must be \(4, 2, 8\)"),
     ],
 )
 def test_shapes_that_do_not_fit(unchecked_shapes, changes, says):

@@ -37,6 +37,8 @@ OURS = {
     ("temporal_attention", "t16", "forward"): (1.01, 2),
     ("temporal_attention", "t16_shared", "forward"): (1.01, 2),
     ("temporal_attention", "xl", "backward"): (1.1, 5),
+    ("temporal_attention", "frame16", "forward"): (1.05, 2),
+    ("temporal_attention", "t16_window", "backward"): (1.1, 5),
     ("conv_prologue", "wan_480_full", "forward"): (1.01, 1),
     ("conv_prologue", "wan_480_full", "backward"): (1.02, 3),
     ("gated_norm", "t16", "backward"): (1.04, 2),

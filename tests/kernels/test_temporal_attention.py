@@ -15,16 +15,30 @@ import pytest
 from conformance import Op, assert_caught, assert_conforms, broken, run
 
 from kernels.temporal_attention import temporal_attention
-from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
+from kernels.temporal_attention.reference import normalise_and_rotate
+from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, Windows, inputs
 
 
 def call(given, spec, implementation):
-    return temporal_attention(**given, causal=spec.causal, implementation=implementation)
+    masks = {"causal": spec.causal, "windows": spec.windows}
+    return temporal_attention(**given, **masks, implementation=implementation)
 
 
 OP = Op("temporal_attention", call, fixed=("angles", "visible"))
 OTHERS = ["triton"]  # implementations held against the reference, on a CPU
 
+SHIFTED = Spec(
+    1,
+    5,
+    12,
+    1,
+    16,
+    A=3,
+    dtype="float32",
+    masked=True,
+    causal=True,
+    windows=Windows((2, 2, 2), 4, shifted=True),
+)
 FAST = [
     # Frames fill the tile, or leave rows over; the last tile of sites is full, or not.
     Spec(2, 16, 4, 1, 64, dtype="float32"),
@@ -34,6 +48,9 @@ FAST = [
     Spec(1, 16, 5, 1, 64, A=70, dtype="float16"),
     Spec(1, 64, 1, 1, 128, dtype="bfloat16", causal=True),
     Spec(1, 1, 3, 1, 16, dtype="float32"),
+    # Within frames; and windows that the edges cut.
+    Spec(1, 5, 16, 1, 16, dtype="float32", windows=Windows((1, 4, 4), 4), turned=1),
+    SHIFTED,
 ]
 
 
@@ -47,6 +64,8 @@ SLOW = [
     Spec(1, 47, 2, 1, 72, A=1, dtype="float16", masked=True),
     Spec(2, 16, 5, 1, 64, dtype="float16"),
     Spec(1, 11, 7, 1, 16, masked=True, causal=True),
+    Spec(2, 3, 64, 2, 40, dtype="float16", windows=Windows((1, 8, 8), 8)),
+    Spec(2, 5, 24, 1, 64, A=5, windows=Windows((5, 2, 2), 6, shifted=True)),
 ]
 
 
@@ -98,6 +117,41 @@ def test_reference_is_attention():
         np.testing.assert_allclose(out[:, :, s], attend(q[:, :, s], keys, values), atol=3e-6)
 
 
+def test_reference_within_windows():
+    """`jax.nn.dot_product_attention` of all tokens under a mask: keys of the same window, that are
+    visible and of no later frame.
+    """
+    spec = dataclasses.replace(SHIFTED, A=0)
+    given = inputs(spec)
+    visible = np.asarray(given["visible"]).copy()
+    positions = np.array(list(np.ndindex(5, 3, 4)))
+    cell = (positions + 1) // 2
+    sees = (cell[:, None] == cell).all(-1) & (positions[:, None, 0] >= positions[:, 0])
+    sees &= visible[0, positions[:, 0]]
+    flat = lambda x: x.reshape(1, 60, 1, 16)
+    angles = given["angles"].reshape(60, 1, 8)
+    turned = (
+        normalise_and_rotate(flat(given[name]), given[f"{name}_scale"], angles) for name in "qk"
+    )
+    want = jax.nn.dot_product_attention(
+        *turned, flat(given["v"]), mask=jnp.asarray(sees)[None, None]
+    )
+    got = flat(call(given, spec, "xla"))
+    some = sees.any(1)
+    assert some.any() and not some.all()
+    np.testing.assert_allclose(got[:, some], want[:, some], atol=3e-6)
+    assert (got[:, ~some] == 0).all()
+
+
+def test_windows_share_out_all_tokens():
+    for grid, sides in [((5, 4, 4), (5, 2, 2)), ((9, 5, 7), (4, 2, 3)), ((1, 3, 3), (1, 3, 3))]:
+        for shifted in (False, True):
+            sites = grid[1] * grid[2]
+            gather, place = Windows(sides, grid[2], shifted).index(grid[0], sites)
+            assert np.array_equal(gather.reshape(-1)[place], np.arange(np.prod(grid)))
+            assert (gather >= 0).sum() == np.prod(grid)
+
+
 # A kernel with one line changed must not pass: what is replaced, by what, and a spec that shows it.
 PLAIN, CAUSAL = (
     Spec(1, 5, 13, 1, 32, dtype="float32"),
@@ -129,6 +183,9 @@ MUTATIONS = {
     "a shared key too many": ("tl.where(mask, s, float", "tl.where(mask | True, s, float", CAUSAL),
     "delta is left out": ("(p * (dp - delta[:, None]))", "(p * dp)", PLAIN),
     "norm without its projection": ("(ua * ga - a * (mean * r * r))", "(ua * ga)", PLAIN),
+    "windows wrap around": ("(column >= 0) & (column < COLUMNS)", "(column < COLUMNS)", SHIFTED),
+    "windows are not shifted": ("% SIDES[2] - SHIFTS[2]", "% SIDES[2]", SHIFTED),
+    "angles of the first frame": ("if TURNED_FRAMES > 1:", "if TURNED_FRAMES > 99:", SHIFTED),
     "shared gradient of one chunk": (
         "da += _dot(ds, qa)",
         "da += _dot(ds, qa) * (chunk == 0)",
