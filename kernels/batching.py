@@ -1,6 +1,7 @@
 """`jax.vmap` for kernels: folds the mapped axis into the batch axis.
 
-A kernel call itself has no batching rule.
+A kernel call itself has no batching rule. It has no derivative either, which is refused in one
+line: the passes of a `jax.custom_vjp` are differentiated only for a second derivative.
 """
 
 from collections.abc import Callable
@@ -9,20 +10,30 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from kernels.errors import Unsupported
+
 
 def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Callable:
-    """Gives `function` a `jax.vmap` rule: [N, B, ...] is folded to [N B, ...] for one call.
+    """Gives a kernel's pass a `jax.vmap` rule: [N, B, ...] is folded to [N B, ...] for one call.
 
     Args:
-        function: a function of arrays or pytrees. Every result leads with the batch axis B.
+        function: the pass, of arrays or pytrees. Every result leads with the batch axis B.
         has_batch: for each argument, whether its leaves lead with the batch axis B.
         name: the operation's name, for the error message.
 
     Returns:
         `function` with the rule. Its rule raises NotImplementedError if an argument without a batch
-        axis is mapped.
+        axis is mapped, and its derivative raises `Unsupported`.
     """
-    mapped = custom_vmap(function)
+    once = jax.custom_jvp(function)
+    mapped = custom_vmap(once)
+
+    @once.defjvp
+    def derivative(primals, tangents):
+        raise Unsupported(
+            f"{name}: differentiates once, in reverse mode; implementation='xla' differentiates "
+            "any number of times, in both modes"
+        )
 
     @mapped.def_vmap
     def rule(size, is_mapped, *arguments):

@@ -200,7 +200,7 @@ def _op(name, call, case):
     specs = importlib.import_module(f"kernels.{name}.specs")
     spec = specs.SPECS[case]
     given = jax.eval_shape(functools.partial(specs.inputs, spec))
-    fixed = {key: x for key, x in given.items() if key in ("angles", "visible")}
+    fixed = {key: x for key, x in given.items() if key in ("angles", "visible", "shifted")}
     free = {key: x for key, x in given.items() if key not in fixed}
 
     def forward(free, fixed, *, implementation):

@@ -33,13 +33,14 @@ def temporal_attention(
     v: Float[Array, "*B T S H D"],
     q_scale: Float[Array, " D"],
     k_scale: Float[Array, " D"],
-    angles: Float[Array, "..."],
+    angles: Float[Array, "... D//2"],
     *,
     visible: Bool[Array, "*B T"] | None = None,
     shared_k: Float[Array, "*B A H D"] | None = None,
     shared_v: Float[Array, "*B A H D"] | None = None,
     causal: bool = False,
     windows: Windows | None = None,
+    shifted: Bool[Array, ""] | None = None,
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> Float[Array, "*B T S H D"]:
@@ -68,6 +69,8 @@ def temporal_attention(
         causal: whether a frame attends only to itself and earlier frames. Default False.
         windows: windows of tokens that attend to each other instead, such as those of a frame.
             Default None: the frames of each site.
+        shifted: bool array [], whether windows begin half a side earlier along each axis that has
+            several. Default None: they do not.
         implementation: "triton", "pallas_tpu" or "xla". Default: the first that this platform
             supports. A named implementation never falls back.
         sharding: the sharding of q, k and v on a mesh; default None. The kernel runs in a
@@ -85,8 +88,9 @@ def temporal_attention(
         kernels.errors.Unsupported: the implementation does not support the call; the message says
             what it supports. A subclass of NotImplementedError.
     """
-    _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, windows)
-    arrays = (q, k, v, q_scale, k_scale, jax.lax.stop_gradient(angles), visible, shared_k, shared_v)
+    angles = jax.lax.stop_gradient(angles)
+    arrays = (q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted)
+    _check_shapes(*arrays, windows)
     run = functools.partial(_run, causal=causal, windows=windows, implementation=implementation)
     if sharding is None:
         return run(*arrays)
@@ -99,7 +103,7 @@ def temporal_attention(
     of_batch, of_shared, whole = jax.P(*batch, None), jax.P(*batch, None, heads, None), jax.P()
     of_x = jax.P(*batch, None, sites, heads, None)
     # An array that is None takes no spec.
-    specs = (of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared)
+    specs = (of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared, whole)
     # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     sharded = jax.shard_map(
         run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False
@@ -117,6 +121,7 @@ def _check_shapes(
     visible: Array | None,
     shared_k: Array | None,
     shared_v: Array | None,
+    shifted: Array | None,
     windows: Windows | None,
 ) -> None:
     if q.ndim < 4:
@@ -135,6 +140,8 @@ def _check_shapes(
         "k_scale": (k_scale, (D,)),
         "angles": (angles, (T, D // 2)),
     }
+    if shifted is not None:
+        expected["shifted"] = (shifted, ())
     if windows is not None:
         _check_windows(windows, T, S)
         turned = 1 if angles.shape[:1] == (1,) else T
@@ -162,8 +169,11 @@ def _check_shapes(
             raise ValueError(
                 f"temporal_attention: q is {q.dtype} and {name} {array.dtype}; give one dtype"
             )
-    if visible is not None and visible.dtype != bool:
-        raise ValueError(f"temporal_attention: visible is {visible.dtype}; give bool")
+    for name, array in {"visible": visible, "shifted": shifted}.items():
+        if array is not None and array.dtype != bool:
+            raise ValueError(f"temporal_attention: {name} is {array.dtype}; give bool")
+    if shifted is not None and windows is None:
+        raise ValueError("temporal_attention: shifted without windows; give both")
 
 
 def _check_windows(windows: Windows, T: int, S: int) -> None:
@@ -180,6 +190,34 @@ def _check_windows(windows: Windows, T: int, S: int) -> None:
         )
 
 
+def _spec(
+    q: Array,
+    _k: Array,
+    _v: Array,
+    _q_scale: Array,
+    _k_scale: Array,
+    angles: Array,
+    visible: Array | None,
+    shared_k: Array | None,
+    _shared_v: Array | None,
+    shifted: Array | None,
+    *,
+    causal: bool,
+    windows: Windows | None,
+) -> Spec:
+    return Spec(
+        math.prod(q.shape[:-4]),
+        *q.shape[-4:],
+        A=0 if shared_k is None else shared_k.shape[-3],
+        dtype=q.dtype.name,
+        causal=causal,
+        masked=visible is not None,
+        windows=windows,
+        shifted=shifted is not None,
+        turned=0 if windows is None else angles.shape[0],
+    )
+
+
 def _run(
     q: Array,
     k: Array,
@@ -190,6 +228,7 @@ def _run(
     visible: Array | None,
     shared_k: Array | None,
     shared_v: Array | None,
+    shifted: Array | None,
     *,
     causal: bool,
     windows: Windows | None,
@@ -199,41 +238,30 @@ def _run(
 
     Leading axes are folded into B for a kernel only: folding would make XLA move sharded arrays.
     """
-    A = 0 if shared_k is None else shared_k.shape[-3]
-    spec = Spec(
-        math.prod(q.shape[:-4]),
-        *q.shape[-4:],
-        A=A,
-        dtype=q.dtype.name,
-        causal=causal,
-        masked=visible is not None,
-        windows=windows,
-        turned=angles.shape[0] if windows else 0,
-    )
+    q_scale, k_scale, angles = (x.astype(jnp.float32) for x in (q_scale, k_scale, angles))
+    arrays = (q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted)
+    spec = _spec(*arrays, causal=causal, windows=windows)
     name, module = select("temporal_attention", IMPLEMENTATIONS, spec, implementation)
-    constants = (
-        q_scale.astype(jnp.float32),
-        k_scale.astype(jnp.float32),
-        angles.astype(jnp.float32),
-    )
     if name == "xla":
-        arrays = (q, k, v, *constants, visible, shared_k, shared_v)
-        return module.attend(*arrays, causal=causal, windows=windows)
+        *arrays, _ = arrays
+        return module.attend(*arrays, causal=causal, windows=windows, shifted=shifted)
 
     def fold(x: Array | None, rank: int) -> Array | None:
         return None if x is None else x.reshape(-1, *x.shape[x.ndim - rank :])
 
-    arrays = (
+    attend = _kernel(name, module, causal, windows, settings.key())
+    return attend(
         fold(q, 4),
         fold(k, 4),
         fold(v, 4),
-        *constants,
+        q_scale,
+        k_scale,
+        angles,
         fold(visible, 1),
         fold(shared_k, 3),
         fold(shared_v, 3),
-    )
-    attend = _kernel(name, module, causal, windows, settings.key())
-    return attend(*arrays).reshape(q.shape)
+        shifted,
+    ).reshape(q.shape)
 
 
 @functools.cache
@@ -244,26 +272,16 @@ def _kernel(
 
     `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
     """
-    # For q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v: whether the array leads
-    # with B. vmap folds its axis into that B.
-    has_batch = (True, True, True, False, False, False, True, True, True)
-
-    def spec_of(q: Array, angles: Array, visible: Array | None, shared_k: Array | None) -> Spec:
-        return Spec(
-            *q.shape,
-            A=0 if shared_k is None else shared_k.shape[1],
-            dtype=q.dtype.name,
-            causal=causal,
-            masked=visible is not None,
-            windows=windows,
-            turned=angles.shape[0] if windows else 0,
-        )
+    # For q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted: whether the array
+    # leads with B. vmap folds its axis into that B.
+    has_batch = (True, True, True, False, False, False, True, True, True, False)
+    spec_of = functools.partial(_spec, causal=causal, windows=windows)
 
     def forward(*arrays):
-        return module.forward(spec_of(arrays[0], *arrays[5:8]), *arrays)
+        return module.forward(spec_of(*arrays), *arrays)
 
     def backward(do, *arrays):
-        return module.backward(spec_of(arrays[0], *arrays[5:8]), do, *arrays)
+        return module.backward(spec_of(*arrays), do, *arrays)
 
     forward = fold_vmap(forward, has_batch, f"temporal_attention, {name}")
     backward = fold_vmap(backward, (True, *has_batch), f"temporal_attention, {name}")
@@ -274,8 +292,10 @@ def _kernel(
 
     def pull_back(arrays, do):
         dq, dk, dv, dq_scale, dk_scale, dshared_k, dshared_v = backward(do, *arrays)
-        # None for angles, which are constants, and for visible, which has no derivative.
-        return dq, dk, dv, dq_scale.sum(0), dk_scale.sum(0), None, None, dshared_k, dshared_v
+        # None for angles, which are constants, and for visible and shifted, which have no
+        # derivative.
+        scales = dq_scale.sum(0), dk_scale.sum(0)
+        return dq, dk, dv, *scales, None, None, dshared_k, dshared_v, None
 
     attend.defvjp(save, pull_back)
     return attend

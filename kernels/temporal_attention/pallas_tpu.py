@@ -539,12 +539,12 @@ def _flat(x):
 
 
 def forward(
-    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted
 ) -> jax.Array:
     """Returns attention along time on a TPU, [B, T, S, H, D].
 
     The arguments after spec are those of `temporal_attention`, with one batch axis; spec holds
-    their shapes.
+    their shapes. shifted is None, since `check` refuses windows.
     """
     tl = tiling(spec)
     x = _flat(q)
@@ -568,7 +568,18 @@ def forward(
 
 
 def backward(
-    spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+    spec: Spec,
+    do: jax.Array,
+    q,
+    k,
+    v,
+    q_scale,
+    k_scale,
+    angles,
+    visible,
+    shared_k,
+    shared_v,
+    shifted,
 ) -> tuple[jax.Array | None, ...]:
     """Returns the gradients of q, k, v, q_scale, k_scale, shared_k and shared_v on a TPU.
 

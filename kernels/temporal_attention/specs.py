@@ -6,7 +6,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +16,13 @@ class Windows:
     Attributes:
         sides: frames, rows and columns of a window.
         columns: columns of a frame. A frame of S tokens has S / columns rows.
-        shifted: whether windows begin half a side earlier along each axis that has several. Default
-            False.
     """
 
     sides: tuple[int, int, int]
     columns: int
-    shifted: bool = False
 
     def __str__(self) -> str:
-        sides = "x".join(map(str, self.sides))
-        return f"{sides} of {self.columns} columns" + " shifted" * self.shifted
+        return "x".join(map(str, self.sides)) + f" of {self.columns} columns"
 
     @property
     def tokens(self) -> int:
@@ -39,34 +34,20 @@ class Windows:
         return T, S // self.columns, self.columns
 
     def shifts(self, T: int, S: int) -> tuple[int, int, int]:
-        """Returns the tokens along each axis by which windows begin earlier."""
-        first, rows, columns = (
-            side // 2 if self.shifted and side < length else 0
-            for side, length in zip(self.sides, self.grid(T, S), strict=True)
-        )
-        return first, rows, columns
-
-    def counts(self, T: int, S: int) -> tuple[int, int, int]:
-        """Returns the number of windows along each axis."""
-        axes = zip(self.grid(T, S), self.shifts(T, S), self.sides, strict=True)
-        frames, rows, columns = (-(-(length + shift) // side) for length, shift, side in axes)
+        """Returns the tokens along each axis by which shifted windows begin earlier: half a side,
+        or 0 where one window has the whole axis.
+        """
+        axes = zip(self.sides, self.grid(T, S), strict=True)
+        frames, rows, columns = (side // 2 if side < length else 0 for side, length in axes)
         return frames, rows, columns
 
-    def index(self, T: int, S: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the tokens of each window, and the slot of each token.
-
-        Returns:
-            gather: int32 [windows, tokens of a window], the index of each token among the T S
-            tokens; -1 in empty slots. place: int32 [T S], the inverse: the slot of each token.
-        """
-        grid, counts = self.grid(T, S), self.counts(T, S)
-        position = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
-        cell, inside = np.divmod(position + np.array(self.shifts(T, S)), self.sides)
-        place = np.ravel_multi_index(cell.T, counts) * self.tokens
-        place = (place + np.ravel_multi_index(inside.T, self.sides)).astype(np.int32)
-        gather = np.full((math.prod(counts), self.tokens), -1, np.int32)
-        gather.reshape(-1)[place] = np.arange(len(position))
-        return gather, place
+    def counts(self, T: int, S: int, shifted: bool) -> tuple[int, int, int]:
+        """Returns the number of windows along each axis, enough for shifted ones if `shifted`."""
+        axes = zip(self.sides, self.grid(T, S), self.shifts(T, S), strict=True)
+        frames, rows, columns = (
+            -(-(length + shift * shifted) // side) for side, length, shift in axes
+        )
+        return frames, rows, columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +65,7 @@ class Spec:
         causal: whether a frame attends only to itself and earlier frames. Default False.
         masked: whether the call has a `visible` mask. Default False.
         windows: windows of tokens that attend to each other. Default None: the frames of each site.
+        shifted: whether the call has a `shifted` flag. Default False.
         turned: frames that have angles of their own, T, or 1 if all have the same. Read with
             `windows` only. Default 0: T.
     """
@@ -98,29 +80,33 @@ class Spec:
     causal: bool = False
     masked: bool = False
     windows: Windows | None = None
+    shifted: bool = False
     turned: int = 0
 
     def __str__(self) -> str:
         more = f" A={self.A}" * bool(self.A) + " causal" * self.causal + " masked" * self.masked
-        more += f" windows {self.windows}" * (self.windows is not None)
+        more += f" windows {self.windows}" * (self.windows is not None) + " shifted" * self.shifted
         return f"B={self.B} T={self.T} S={self.S} H={self.H} D={self.D} {self.dtype}{more}"
 
     @property
+    def division(self) -> Windows:
+        """`windows`, or the default: windows of all frames and one site."""
+        return self.windows or Windows((self.T, 1, 1), self.S)
+
+    @property
     def tokens(self) -> int:
-        """The tokens that attend to each other: T at each site, or those of a window."""
-        return self.T if self.windows is None else self.windows.tokens
+        """The tokens of a window."""
+        return self.division.tokens
 
     @property
-    def turns(self) -> int:
-        """The rows of the table of angles: T, or the tokens of `turned` frames with windows."""
-        return self.T if self.windows is None else (self.turned or self.T) * self.S
+    def counts(self) -> tuple[int, int, int]:
+        """The windows along each axis of a batch element."""
+        return self.division.counts(self.T, self.S, self.shifted)
 
     @property
-    def groups(self) -> int:
-        """The sites of a batch element, or its windows."""
-        if self.windows is None:
-            return self.S
-        return math.prod(self.windows.counts(self.T, self.S))
+    def turns(self) -> tuple[int, int]:
+        """The frames and the sites that have angles of their own; 1 where all have the same."""
+        return (self.T, 1) if self.windows is None else (self.turned or self.T, self.S)
 
     @property
     def array_bytes(self) -> int:
@@ -147,7 +133,15 @@ class Spec:
         """The FLOPs of the two products, of N queries with N + A keys each, N = `tokens`; masks and
         empty slots of windows are not deducted.
         """
-        return 4 * self.B * self.groups * self.H * self.tokens * (self.tokens + self.A) * self.D
+        return (
+            4
+            * self.B
+            * math.prod(self.counts)
+            * self.H
+            * self.tokens
+            * (self.tokens + self.A)
+            * self.D
+        )
 
     @property
     def backward_flops(self) -> int:
@@ -189,6 +183,8 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
             jnp.arange(spec.T) >= spec.T - spec.T // 3
         )
         given["visible"] = ~hidden
+    if spec.shifted:
+        given["shifted"] = jnp.array(True)
     return given
 
 
@@ -214,7 +210,7 @@ SPECS = {
     "frame16": Spec(2, 64, 16, 16, 64, windows=Windows((1, 4, 4), 4)),
     "frame64": Spec(2, 16, 64, 16, 64, windows=Windows((1, 8, 8), 8)),
     "t16_window": Spec(2, 16, 1024, 16, 64, windows=Windows((16, 2, 2), 32)),
-    "t5_shifted": Spec(2, 5, 1024, 16, 64, windows=Windows((5, 2, 2), 32, shifted=True)),
+    "t5_shifted": Spec(2, 5, 1024, 16, 64, windows=Windows((5, 2, 2), 32), shifted=True),
     # Other dtypes; and nano, with heads of width 32.
     "t16_f16": Spec(2, 16, 1024, 16, 64, dtype="float16"),
     "t16_f32": Spec(2, 16, 1024, 16, 64, dtype="float32"),

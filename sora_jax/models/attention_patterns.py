@@ -92,9 +92,8 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
     The windows have the sides `config.window`, and every second pair shifts them by half.
     """
     real = (tokens.layout.frames or tokens.grid[0], *tokens.grid[1:])
-    over = attention.over_windows(
-        real, tokens.config.window, tokens.depth % 2, tokens.layout.across
-    )
+    shifted, sharding = tokens.depth % 2 == 1, tokens.layout.across
+    over = attention.over_windows(real, tokens.config.window, shifted, sharding)
     over = attention.across(tokens.layout, over)
     return in_frame(tokens), (tokens.phi("tyx"), over)
 

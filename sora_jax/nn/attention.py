@@ -28,7 +28,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
@@ -150,7 +150,7 @@ def among(visible: Bool[Array, "*B L"]) -> Callable[..., Array]:
 def over_windows(
     grid: tuple[int, int, int],
     window: tuple[int, int, int],
-    shifted: Int[Array, ""] | int,
+    shifted: Bool[Array, ""] | bool,
     sharding: NamedSharding | None = None,
 ) -> Callable[..., Array]:
     """Returns the pattern of attention within 3-D windows, a function like `over_all`.
@@ -160,30 +160,16 @@ def over_windows(
     Args:
         grid: (T, rows, columns) in tokens.
         window: sides of a window in tokens; 0 means the whole axis.
-        shifted: 1 for windows that begin half a window earlier, else 0.
+        shifted: whether windows begin half a window earlier.
         sharding: of q, k and v; T and S are whole. Default None.
     """
-    first, rows, columns = (min(w or g, g) for g, w in zip(grid, window, strict=True))
-
-    def over(
-        q: Float[Array, "B T S h d"],
-        k: Float[Array, "B T S h d"],
-        v: Float[Array, "B T S h d"],
-        q_scale: Float[Array, " d"],
-        k_scale: Float[Array, " d"],
-        phi: Float[Array, "T S d//2"],
-    ) -> Float[Array, "B T S h d"]:
-        def within(windows: Windows) -> Array:
-            arrays = (q, k, v, q_scale, k_scale, phi)
-            return over_time(*arrays, windows=windows, sharding=sharding)
-
-        plain, moved = (
-            functools.partial(within, Windows((first, rows, columns), grid[2], half))
-            for half in (False, True)
-        )
-        return jax.lax.cond(shifted == 1, moved, plain)
-
-    return over
+    frames, rows, columns = (min(w or g, g) for g, w in zip(grid, window, strict=True))
+    return functools.partial(
+        over_time,
+        windows=Windows((frames, rows, columns), grid[2]),
+        shifted=jnp.asarray(shifted),
+        sharding=sharding,
+    )
 
 
 def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:

@@ -37,7 +37,7 @@ def test_patterns_see_what_they_should(pattern):
     positions = list(np.ndindex(GRID))
     window = (0, 2, 4) if pattern == "windows of all frames" else (2, 2, 4)
     over = {"space": attention.over_space, "time": attention.over_time, "all": attention.over_all}
-    over = over.get(pattern) or attention.over_windows(GRID, window, int("shifted" in pattern))
+    over = over.get(pattern) or attention.over_windows(GRID, window, "shifted" in pattern)
     shift = (1, 1, 2) if "shifted" in pattern else (0, 0, 0)
     rule = {
         "space": lambda a, b: a[0] == b[0],
