@@ -1,6 +1,7 @@
 """Attention along time, with QK-norm and rotation: our kernels, XLA, and drop-in library forms."""
 
 import functools
+import math
 
 import jax
 
@@ -36,7 +37,7 @@ def workloads(size: str) -> list[Workload]:
 
 def workload(name: str, spec: Spec) -> Workload:
     """Returns the workload of attention along time, of shapes `spec`, in all forms."""
-    layout = attention.Layout("time", spec.causal)
+    layout = attention.Layout("time", spec.causal, spec.windows)
 
     def operation(x: dict, implementation: str) -> jax.Array:
         return temporal_attention(**x, **masks, implementation=implementation)
@@ -46,7 +47,8 @@ def workload(name: str, spec: Spec) -> Workload:
 
     masks = {"causal": spec.causal, "windows": spec.windows}
     forms = ours("temporal_attention", spec, operation)
-    if spec.windows is None:  # library forms attend along time only
+    if spec.windows is None or math.prod(spec.counts) * spec.tokens == spec.T * spec.S:
+        # Libraries have no windows that edges cut.
         how = "jax.nn.dot_product_attention with norm, rotation and layout"
         forms["xla_best"] = always(Form(how, attention.drop_in(layout, attention.library("xla"))))
         forms |= attention.forms(layout, spec.dtype, spec.D)

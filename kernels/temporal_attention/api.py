@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import NamedSharding
 from jaxtyping import Bool, Float
 
 from kernels import settings
@@ -42,7 +43,7 @@ def temporal_attention(
     windows: Windows | None = None,
     shifted: Bool[Array, ""] | None = None,
     implementation: str | None = None,
-    sharding: jax.sharding.NamedSharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Float[Array, "*B T S H D"]:
     """Attention along time, separately at every site of a video; or within windows of it.
 
@@ -94,7 +95,18 @@ def temporal_attention(
     run = functools.partial(_run, causal=causal, windows=windows, implementation=implementation)
     if sharding is None:
         return run(*arrays)
-    *batch, frames, sites, heads, width = (*sharding.spec, *(None,) * (q.ndim - len(sharding.spec)))
+    return _on_mesh(run, sharding, q.ndim, windows)(*arrays)
+
+
+def _on_mesh(
+    run: Callable[..., Array], sharding: NamedSharding, rank: int, windows: Windows | None
+) -> Callable[..., Array]:
+    """Returns `run` as a `shard_map` island for q of `rank` axes with this sharding.
+
+    Raises:
+        ValueError: an axis is sharded that must be whole.
+    """
+    *batch, frames, sites, heads, width = (*sharding.spec, *(None,) * (rank - len(sharding.spec)))
     if frames is not None or width is not None or (windows is not None and sites is not None):
         whole = "frames and head width" if windows is None else "frames, sites and head width"
         raise ValueError(
@@ -105,10 +117,7 @@ def temporal_attention(
     # An array that is None takes no spec.
     specs = (of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared, whole)
     # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
-    sharded = jax.shard_map(
-        run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False
-    )
-    return sharded(*arrays)
+    return jax.shard_map(run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False)
 
 
 def _check_shapes(

@@ -207,8 +207,8 @@ SPECS = {
     "t16_causal": Spec(2, 16, 1024, 16, 64, causal=True),
     "t16_masked": Spec(2, 16, 1024, 16, 64, masked=True),
     # Within frames of 16 and of 64 tokens, and within windows of all frames and 2 x 2 sites.
-    "frame16": Spec(2, 64, 16, 16, 64, windows=Windows((1, 4, 4), 4)),
-    "frame64": Spec(2, 16, 64, 16, 64, windows=Windows((1, 8, 8), 8)),
+    "frame16": Spec(2, 64, 16, 16, 64, windows=Windows((1, 4, 4), 4), turned=1),
+    "frame64": Spec(2, 16, 64, 16, 64, windows=Windows((1, 8, 8), 8), turned=1),
     "t16_window": Spec(2, 16, 1024, 16, 64, windows=Windows((16, 2, 2), 32)),
     "t5_shifted": Spec(2, 5, 1024, 16, 64, windows=Windows((5, 2, 2), 32), shifted=True),
     # Other dtypes; and nano, with heads of width 32.

@@ -36,6 +36,7 @@ registers to a power of two; v, o and do are whole.
 # pyright: reportGeneralTypeIssues=false
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,20 +55,11 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _place(
-    tile,
-    shifted_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    N: tl.constexpr,
-    SIDES: tl.constexpr,
-    SHIFTS: tl.constexpr,
-    COUNTS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    TURNS: tl.constexpr,
-    ROWS: tl.constexpr,
-):
+    tile, shifted_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, N: tl.constexpr,
+    SIDES: tl.constexpr, SHIFTS: tl.constexpr, COUNTS: tl.constexpr, COLUMNS: tl.constexpr,
+    TURNS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
     """Locates the rows of tile `tile` by equation (5), relative to one batch element's first head.
 
     Returns, for each row: the offset of its first number, its frame, the number of its angles in
@@ -249,35 +241,13 @@ def _shared(
 
 @triton.jit
 def forward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    q_scale_ptr,
-    k_scale_ptr,
-    turns_ptr,
-    visible_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    shifted_ptr,
-    o_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    N: tl.constexpr,
-    TURNS: tl.constexpr,
-    SIDES: tl.constexpr,
-    SHIFTS: tl.constexpr,
-    COUNTS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    MASKED: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-):
+    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr,
+    shared_v_ptr, shifted_ptr, o_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
     """Computes attention for one head of one tile of ROWS // N windows.
 
     q, k, v, the scales, visible, the shared keys and values and shifted are inputs in the layouts
@@ -335,40 +305,13 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    q_scale_ptr,
-    k_scale_ptr,
-    turns_ptr,
-    visible_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    shifted_ptr,
-    do_ptr,
-    dq_ptr,
-    dk_ptr,
-    dv_ptr,
-    dscale_ptr,
-    sums_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    N: tl.constexpr,
-    TURNS: tl.constexpr,
-    SIDES: tl.constexpr,
-    SHIFTS: tl.constexpr,
-    COUNTS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    MASKED: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-):
+    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr,
+    shared_v_ptr, shifted_ptr, do_ptr, dq_ptr, dk_ptr, dv_ptr, dscale_ptr, sums_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
     """Computes the gradients of q, k and v for one head of one tile of ROWS // N windows.
 
     The inputs are those of `forward_kernel` and the gradient do of its output. dq, dk and dv are
@@ -493,33 +436,13 @@ def backward_kernel(
 
 @triton.jit
 def shared_backward_kernel(
-    q_ptr,
-    q_scale_ptr,
-    turns_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    shifted_ptr,
-    do_ptr,
-    sums_ptr,
-    dk_ptr,
-    dv_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    N: tl.constexpr,
-    TURNS: tl.constexpr,
-    SIDES: tl.constexpr,
-    SHIFTS: tl.constexpr,
-    COUNTS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-    CHUNKS: tl.constexpr,
-):
+    q_ptr, q_scale_ptr, turns_ptr, shared_k_ptr, shared_v_ptr, shifted_ptr, do_ptr, sums_ptr,
+    dk_ptr, dv_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, WIDE: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
     """Computes the gradients of KEYS shared keys and values from the tiles of one chunk of tiles.
 
     The inputs are those of `backward_kernel`, and the sums that it wrote. dk and dv are outputs,
@@ -644,6 +567,26 @@ def _tiles(spec: Spec, rows: int) -> int:
     return cdiv(math.prod(spec.counts), rows // spec.tokens)
 
 
+def _sizes(spec: Spec) -> dict[str, Any]:
+    """Returns the constants that all kernels of `spec` have."""
+    windows = spec.division
+    return {
+        "T": spec.T,
+        "S": spec.S,
+        "H": spec.H,
+        "D": spec.D,
+        "A": spec.A,
+        "N": spec.tokens,
+        "SIDES": windows.sides,
+        "SHIFTS": windows.shifts(spec.T, spec.S) if spec.shifted else (0, 0, 0),
+        "COUNTS": spec.counts,
+        "COLUMNS": windows.columns,
+        "TURNS": spec.turns,
+        "HALF": max(16, triton.next_power_of_2(spec.D // 2)),  # 16: the least depth of a product
+        "WIDE": triton.next_power_of_2(spec.D),
+    }
+
+
 def launches(spec: Spec) -> dict[str, Launch]:
     """Returns the Triton launches of `spec` by name.
 
@@ -654,7 +597,6 @@ def launches(spec: Spec) -> dict[str, Launch]:
         return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
 
     B, T, S, H, D, A = spec.B, spec.T, spec.S, spec.H, spec.D, spec.A
-    windows = spec.division
     x, scale, turns = (
         array(B, T, S, H, D),
         array(D, dtype="float32"),
@@ -665,22 +607,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     shared = array(B, A, H, D) if A else x
     shifted = array(1, dtype="int32") if spec.shifted else scale
     arguments = (x, x, x, scale, scale, turns, visible, shared, shared, shifted)
-    sizes = {
-        "T": T,
-        "S": S,
-        "H": H,
-        "D": D,
-        "A": A,
-        "N": spec.tokens,
-        "SIDES": windows.sides,
-        "SHIFTS": windows.shifts(T, S) if spec.shifted else (0, 0, 0),
-        "COUNTS": spec.counts,
-        "COLUMNS": windows.columns,
-        "TURNS": spec.turns,
-        "HALF": triton.next_power_of_2(D // 2),
-        "WIDE": triton.next_power_of_2(D),
-    }
-    sizes["HALF"] = max(16, sizes["HALF"])  # the least depth of a product
+    sizes = _sizes(spec)
     masks = {"CAUSAL": spec.causal, "MASKED": spec.masked}
 
     def launch(name, kernel, inputs, results, programs, **constants):
