@@ -539,12 +539,12 @@ def _flat(x):
 
 
 def forward(
-    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted
+    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None
 ) -> jax.Array:
     """Returns attention along time on a TPU, [B, T, S, H, D].
 
     The arguments after spec are those of `temporal_attention`, with one batch axis; spec holds
-    their shapes. shifted is None, since `check` refuses windows.
+    their shapes. shifted is not read, since `check` refuses windows.
     """
     tl = tiling(spec)
     x = _flat(q)
@@ -579,7 +579,7 @@ def backward(
     visible,
     shared_k,
     shared_v,
-    shifted,
+    shifted=None,
 ) -> tuple[jax.Array | None, ...]:
     """Returns the gradients of q, k, v, q_scale, k_scale, shared_k and shared_v on a TPU.
 

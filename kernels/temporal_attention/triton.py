@@ -661,7 +661,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     return found
 
 
-def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted):
+def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None):
     angles = angles[:, None] if angles.ndim == 2 else angles
     turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     visible = q_scale if visible is None else visible.astype(jnp.int32)
