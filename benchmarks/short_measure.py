@@ -79,6 +79,7 @@ def correctness_entries(size: str) -> list[Entry]:
         found = correctness.workloads(size)
     else:
         names = ("t16", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked", "t16_f32")
+        names += ("frame16", "t16_window", "t5_shifted")
         specs = {name: _smaller(temporal.SPECS[name], S=SITES) for name in names}
         named = [
             ("temporal_attention", temporal_attention.workload(n, s)) for n, s in specs.items()
@@ -94,20 +95,20 @@ def correctness_entries(size: str) -> list[Entry]:
 
 
 def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Entry]:
-    """Returns entries of temporal attention: the workload "t16" forward and backward, the same with
-    shared keys forward, and "xl" (preset XL at 720p) forward.
+    """Returns entries of temporal attention: the workload "t16" forward and backward, and forward
+    the same with shared keys, "xl" (preset XL at 720p) and windows of all frames and 2 x 2 sites.
 
     `impls` are the implementations. Default: ATTENTION.
     """
     if size == "tiny":
-        (workload,) = temporal_attention.workloads(size)
+        workload = temporal_attention.workloads(size)[0]
         measurements = [(workload, "forward"), (workload, "backward")]
     else:
-        t16, shared, xl = (
+        t16, *others = (
             temporal_attention.workload(name, temporal.SPECS[name])
-            for name in ("t16", "t16_shared", "xl")
+            for name in ("t16", "t16_shared", "xl", "t16_window")
         )
-        measurements = [(t16, "forward"), (t16, "backward"), (shared, "forward"), (xl, "forward")]
+        measurements = [(t16, "forward"), (t16, "backward"), *((w, "forward") for w in others)]
     return [Entry("temporal_attention", workload, way, impls) for workload, way in measurements]
 
 

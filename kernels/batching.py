@@ -1,6 +1,7 @@
 """`jax.vmap` for kernels: folds the mapped axis into the batch axis.
 
-This is needed because JAX has no batching rule for the call of a kernel.
+JAX has no batching rule for the call of a kernel, and no derivative. A second derivative would need
+one, because it differentiates the passes of a `jax.custom_vjp`. It is refused in one line.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
+
+from kernels.errors import Unsupported
 
 
 def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Callable:
@@ -17,12 +20,21 @@ def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Cal
     Args:
         function: a function of arrays or pytrees. The first axis of every result is the batch, B.
         has_batch: for each argument, whether the first axis of its leaves is the batch, B.
-        name: the operation's name, for the error message.
+        name: the operation's name, for error messages.
 
     Raises:
         NotImplementedError: under `jax.vmap`, an argument without a batch axis is mapped.
+        Unsupported: the result is differentiated.
     """
-    mapped = custom_vmap(function)
+    once = jax.custom_jvp(function)
+    mapped = custom_vmap(once)
+
+    @once.defjvp
+    def derivative(primals, tangents):
+        raise Unsupported(
+            f"{name}: differentiates once, in reverse mode; implementation='xla' differentiates "
+            "any number of times, in both modes"
+        )
 
     @mapped.def_vmap
     def rule(size, is_mapped, *arguments):

@@ -200,7 +200,7 @@ def _op(name, call, case):
     specs = importlib.import_module(f"kernels.{name}.specs")
     spec = specs.SPECS[case]
     given = jax.eval_shape(functools.partial(specs.inputs, spec))
-    fixed = {key: x for key, x in given.items() if key in ("angles", "visible")}
+    fixed = {key: x for key, x in given.items() if key in ("angles", "visible", "shifted")}
     free = {key: x for key, x in given.items() if key not in fixed}
 
     def forward(free, fixed, *, implementation):
@@ -218,7 +218,8 @@ def _op(name, call, case):
 
 
 def _temporal(given, spec, implementation):
-    return temporal_attention(**given, causal=spec.causal, implementation=implementation)
+    masks = {"causal": spec.causal, "windows": spec.windows}
+    return temporal_attention(**given, **masks, implementation=implementation)
 
 
 def _prologue(given, spec, implementation):
@@ -230,7 +231,7 @@ def _gated(given, spec, implementation):
 
 
 OPS = {
-    "temporal_attention": (_temporal, ("t16", "t16_shared", "xl")),
+    "temporal_attention": (_temporal, ("t16", "t16_shared", "xl", "frame16", "t16_window")),
     "conv_prologue": (_prologue, ("wan_480_full", "coarse_720")),
     "gated_norm": (_gated, ("t16", "s")),
 }

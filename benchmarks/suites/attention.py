@@ -3,8 +3,8 @@
 Libraries compute attention within rows of an array [N, L, H, D]: N independent sequences of L
 tokens. Our operations take q, k, v [B, T, S, H, D] before QK-norm and rotary embedding. A drop-in
 replacement therefore also normalises, rotates and lays out its inputs, and brings the result back
-to [B, T, S, H, D]. `Layout` makes the rows. A row holds the frames of a site, which moves all data
-in memory, or the sites of a frame, which moves none.
+to [B, T, S, H, D]. `Layout` makes the rows. A row holds the frames of a site or the tokens of a
+window, which moves all data in memory, or the sites of a frame, which moves none.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from benchmarks import device
 from benchmarks.workload import Absent, Form
 from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
+from kernels.temporal_attention.specs import Windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +32,21 @@ class Layout:
     Attributes:
         along: the axis of attention, "time" (L = T) or "space" (L = S).
         causal: whether a frame attends only to itself and earlier frames. Default False.
+        windows: windows that take the place of `along` and divide the video evenly. Default None.
     """
 
     along: str  # "time" or "space"
     causal: bool = False
+    windows: Windows | None = None
 
     def rows(self, x: Any) -> Any:
-        """Converts x [B, T, S, H, D] to rows [N, L, H, D]: [B S, T, H, D] along time, or
-        [B T, S, H, D] along space.
+        """Converts x [B, T, S, H, D] to rows [N, L, H, D]: [B S, T, H, D] along time,
+        [B T, S, H, D] along space, and one row for each window with windows.
         """
         B, T, S, H, D = x.shape
+        if self.windows is not None:
+            x = permute(x.reshape(B, *self._cells(T, S), H, D), (0, 1, 3, 5, 2, 4, 6, 7, 8))
+            return x.reshape(-1, self.windows.tokens, H, D)
         return (
             swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
         )
@@ -48,18 +54,35 @@ class Layout:
     def back(self, y: Any, shape: tuple[int, ...]) -> Any:
         """Converts rows y [N, L, H, D] back to `shape` [B, T, S, H, D]; inverts `rows`."""
         B, T, S, H, D = shape
+        if self.windows is not None:
+            frames, rows, columns = self.windows.counts(T, S, False)
+            y = y.reshape(B, frames, rows, columns, *self.windows.sides, H, D)
+            return permute(y, (0, 1, 4, 2, 5, 3, 6, 7, 8)).reshape(shape)
         return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
 
     def angles(self, angles: Any) -> Any:
-        """Adds axes to rotation angles [L, D/2], so that they broadcast against
-        [B, T, S, H, D/2].
+        """Adds axes to rotation angles, so that they broadcast against [B, T, S, H, D/2]. Angles
+        are [T, D/2] along time, [S, D/2] along space, and [T or 1, S, D/2] with windows.
         """
+        if self.windows is not None:
+            return angles[:, :, None]
         return angles[:, None, None] if self.along == "time" else angles[:, None]
+
+    def _cells(self, T: int, S: int) -> list[int]:
+        """Returns, for frames, rows and columns, the number of windows and the side of one."""
+        assert self.windows is not None
+        counts = self.windows.counts(T, S, False)
+        return [n for pair in zip(counts, self.windows.sides, strict=True) for n in pair]
+
+
+def permute(x: Any, axes: tuple[int, ...]) -> Any:
+    """Permutes the axes of a jax array or a PyTorch tensor."""
+    return x.transpose(axes) if isinstance(x, jax.Array) else x.permute(axes)
 
 
 def swap(x: Any) -> Any:
     """Swaps time and sites of x: [B, T, S, H, D] <-> [B, S, T, H, D]."""
-    return x.transpose(0, 2, 1, 3, 4) if isinstance(x, jax.Array) else x.permute(0, 2, 1, 3, 4)
+    return permute(x, (0, 2, 1, 3, 4))
 
 
 def ready(layout: Layout, inputs: dict) -> dict:

@@ -17,7 +17,7 @@ from kernels.spatial_attention.specs import SPECS, Spec, inputs
 SIZES = {
     "tiny": {"tiny": Spec(2, 5, 2, 8, "float32")},
     "cpu": {"s256": Spec(4, 256, 4, 64, "float32")},
-    "gpu": {name: SPECS[name] for name in ("s1024", "xl", "wide")},
+    "gpu": {name: SPECS[name] for name in ("s1024", "xl", "wide", "frame16", "frame64")},
 }
 LAYOUT = attention.Layout("space")
 

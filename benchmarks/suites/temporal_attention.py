@@ -1,6 +1,7 @@
 """Attention along time, with QK-norm and rotation: our kernels, XLA, and drop-in library forms."""
 
 import functools
+import math
 
 import jax
 
@@ -8,14 +9,17 @@ from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.temporal_attention import reference, temporal_attention
-from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
+from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, Windows, inputs
 
 DIFFERENTIABLE = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
 CPU = {
     "t8_small": Spec(1, 8, 256, 4, 64, dtype="float32"),
     "t16_small": Spec(1, 16, 256, 4, 64, dtype="float32"),
 }
-TINY = {"tiny": Spec(1, 3, 4, 2, 16, A=2, dtype="float32", causal=True, masked=True)}
+TINY = {
+    "tiny": Spec(1, 3, 4, 2, 16, A=2, dtype="float32", causal=True, masked=True),
+    "tiny_windows": Spec(1, 3, 4, 2, 16, dtype="float32", windows=Windows((3, 2, 1), 2)),
+}
 
 
 def workloads(size: str) -> list[Workload]:
@@ -33,17 +37,21 @@ def workloads(size: str) -> list[Workload]:
 
 def workload(name: str, spec: Spec) -> Workload:
     """Returns the workload of attention along time, of shapes `spec`, in all forms."""
-    layout = attention.Layout("time", spec.causal)
+    layout = attention.Layout("time", spec.causal, spec.windows)
 
     def operation(x: dict, implementation: str) -> jax.Array:
-        return temporal_attention(**x, causal=spec.causal, implementation=implementation)
+        return temporal_attention(**x, **masks, implementation=implementation)
 
     def attend(x: dict) -> jax.Array:
-        return reference.attend(**x, causal=spec.causal)
+        return reference.attend(**x, **masks)
 
+    masks = {"causal": spec.causal, "windows": spec.windows}
     forms = ours("temporal_attention", spec, operation)
-    how = "jax.nn.dot_product_attention with norm, rotation and layout"
-    forms["xla_best"] = always(Form(how, attention.drop_in(layout, attention.library("xla"))))
+    if spec.windows is None or math.prod(spec.counts) * spec.tokens == spec.T * spec.S:
+        # Libraries have no windows that edges cut.
+        how = "jax.nn.dot_product_attention with norm, rotation and layout"
+        forms["xla_best"] = always(Form(how, attention.drop_in(layout, attention.library("xla"))))
+        forms |= attention.forms(layout, spec.dtype, spec.D)
     return Workload(
         name=name,
         costs={
@@ -52,6 +60,6 @@ def workload(name: str, spec: Spec) -> Workload:
         },
         inputs=functools.partial(inputs, spec),
         reference=attend,
-        forms=forms | attention.forms(layout, spec.dtype, spec.D),
+        forms=forms,
         differentiable=DIFFERENTIABLE,
     )

@@ -16,6 +16,7 @@ from kernels.spatial_attention.specs import Spec
 # In order of preference. "xla" is the reference. Each has `check` and `attend`; JAX differentiates
 # `attend`.
 IMPLEMENTATIONS = {
+    "triton": Implementation("kernels.spatial_attention.triton", "gpu"),
     "cudnn": Implementation("kernels.spatial_attention.cudnn", "gpu"),
     "pallas_tpu": Implementation("kernels.spatial_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.spatial_attention.reference"),
@@ -43,8 +44,8 @@ def spatial_attention(
         q_scale, k_scale: [D] gains of the RMS norms of q and k (epsilon 1e-6); used in float32.
         angles: [S, D/2] rotation angle of each plane (x_i, x_{i + D/2}) at each site, in radians.
             No gradient flows into it.
-        implementation: "cudnn", "pallas_tpu" or "xla". Default: the first that this platform
-            supports. A named implementation never falls back.
+        implementation: "triton" (up to 64 sites), "cudnn", "pallas_tpu" or "xla". Default: the
+            first that this platform supports. A named implementation never falls back.
         sharding: the sharding of q, k and v on a mesh; default None. The kernel runs in a
             `shard_map` island. All axes except S and D may be sharded.
 

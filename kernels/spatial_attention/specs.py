@@ -64,5 +64,8 @@ SPECS = {
     "s1024": Spec(2 * 16, 1024, 16, 64),
     "xl": Spec(16, 3600, 16, 72),
     "wide": Spec(21, 1560, 40, 128),
+    # Frames of few tokens: of small models, and of coarse levels.
+    "frame16": Spec(2 * 64, 16, 16, 64),
+    "frame64": Spec(2 * 16, 64, 16, 64),
     "nano": Spec(16 * 5, 16, 6, 32, dtype="float32"),
 }

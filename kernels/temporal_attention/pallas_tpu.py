@@ -436,6 +436,8 @@ def _through_norm(
 def check(spec: Spec) -> None:
     """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
     pallas_call.check_runnable()
+    if spec.windows is not None:
+        raise Unsupported(f"takes the frames of each site, not {spec}")
     if not (
         1 <= spec.T <= 64
         and 16 <= spec.D <= 256
@@ -537,12 +539,12 @@ def _flat(x):
 
 
 def forward(
-    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None
 ) -> jax.Array:
     """Returns attention along time on a TPU, [B, T, S, H, D].
 
     The arguments after spec are those of `temporal_attention`, with one batch axis; spec holds
-    their shapes.
+    their shapes. shifted is not read, since `check` refuses windows.
     """
     tl = tiling(spec)
     x = _flat(q)
@@ -566,7 +568,18 @@ def forward(
 
 
 def backward(
-    spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+    spec: Spec,
+    do: jax.Array,
+    q,
+    k,
+    v,
+    q_scale,
+    k_scale,
+    angles,
+    visible,
+    shared_k,
+    shared_v,
+    shifted=None,
 ) -> tuple[jax.Array | None, ...]:
     """Returns the gradients of q, k, v, q_scale, k_scale, shared_k and shared_v on a TPU.
 

@@ -2,9 +2,53 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Windows of the tokens of a video: T frames of S tokens in rows and columns. Tokens of the
+    same window attend to each other. Windows do not wrap around: one at an edge may hold fewer
+    tokens.
+
+    Attributes:
+        sides: frames, rows and columns of a window.
+        columns: columns of a frame. A frame of S tokens has S / columns rows.
+    """
+
+    sides: tuple[int, int, int]
+    columns: int
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.sides)) + f" of {self.columns} columns"
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of a whole window."""
+        return math.prod(self.sides)
+
+    def grid(self, T: int, S: int) -> tuple[int, int, int]:
+        """Returns the frames, rows and columns of T frames of S tokens."""
+        return T, S // self.columns, self.columns
+
+    def shifts(self, T: int, S: int) -> tuple[int, int, int]:
+        """Returns the tokens along each axis by which shifted windows begin earlier: half a side,
+        or 0 where one window has the whole axis.
+        """
+        axes = zip(self.sides, self.grid(T, S), strict=True)
+        frames, rows, columns = (side // 2 if side < length else 0 for side, length in axes)
+        return frames, rows, columns
+
+    def counts(self, T: int, S: int, shifted: bool) -> tuple[int, int, int]:
+        """Returns the number of windows along each axis, enough for shifted ones if `shifted`."""
+        axes = zip(self.sides, self.grid(T, S), self.shifts(T, S), strict=True)
+        frames, rows, columns = (
+            -(-(length + shift * shifted) // side) for side, length, shift in axes
+        )
+        return frames, rows, columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +65,11 @@ class Spec:
         dtype: dtype of q, k, v and the result. Default "bfloat16".
         causal: whether a frame attends only to itself and earlier frames. Default False.
         masked: whether the call has a `visible` mask. Default False.
+        windows: the windows; tokens of the same one attend to each other. Default None: attention
+            along time, whose windows are the frames of a site.
+        shifted: whether the call has a `shifted` flag. Default False.
+        turned: frames that have angles of their own, T, or 1 if all have the same. Read with
+            `windows` only. Default 0: T.
     """
 
     B: int
@@ -32,10 +81,34 @@ class Spec:
     dtype: str = "bfloat16"
     causal: bool = False
     masked: bool = False
+    windows: Windows | None = None
+    shifted: bool = False
+    turned: int = 0
 
     def __str__(self) -> str:
         more = f" A={self.A}" * bool(self.A) + " causal" * self.causal + " masked" * self.masked
+        more += f" windows {self.windows}" * (self.windows is not None) + " shifted" * self.shifted
         return f"B={self.B} T={self.T} S={self.S} H={self.H} D={self.D} {self.dtype}{more}"
+
+    @property
+    def division(self) -> Windows:
+        """`windows`, or the default: windows of all frames and one site."""
+        return self.windows or Windows((self.T, 1, 1), self.S)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of a window."""
+        return self.division.tokens
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """The windows along each axis of a batch element."""
+        return self.division.counts(self.T, self.S, self.shifted)
+
+    @property
+    def turns(self) -> tuple[int, int]:
+        """The frames and the sites that have angles of their own; 1 where all have the same."""
+        return (self.T, 1) if self.windows is None else (self.turned or self.T, self.S)
 
     @property
     def array_bytes(self) -> int:
@@ -59,10 +132,18 @@ class Spec:
 
     @property
     def forward_flops(self) -> int:
-        """The FLOPs of the two products, of T queries with T + A keys each; masks are not
-        deducted.
+        """The FLOPs of the two products, of N queries with N + A keys each, N = `tokens`; masks and
+        empty slots of windows are not deducted.
         """
-        return 4 * self.B * self.S * self.H * self.T * (self.T + self.A) * self.D
+        return (
+            4
+            * self.B
+            * math.prod(self.counts)
+            * self.H
+            * self.tokens
+            * (self.tokens + self.A)
+            * self.D
+        )
 
     @property
     def backward_flops(self) -> int:
@@ -96,11 +177,16 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
         given[name] = 1 + 0.2 * jax.random.normal(key, (spec.D,))
     rates = jnp.geomspace(20.0, 0.05, spec.D // 2)
     given["angles"] = 0.25 * jnp.arange(spec.T)[:, None] * rates
+    if spec.windows is not None:
+        given["angles"] = given["angles"][:, None] + 0.1 * jnp.arange(spec.S)[:, None] * rates
+        given["angles"] = given["angles"][: spec.turned or spec.T]
     if spec.masked:
         hidden = (jnp.arange(spec.B) % 2 == 0)[:, None] & (
             jnp.arange(spec.T) >= spec.T - spec.T // 3
         )
         given["visible"] = ~hidden
+    if spec.shifted:
+        given["shifted"] = jnp.array(True)
     return given
 
 
@@ -122,6 +208,11 @@ SPECS = {
     # Masks.
     "t16_causal": Spec(2, 16, 1024, 16, 64, causal=True),
     "t16_masked": Spec(2, 16, 1024, 16, 64, masked=True),
+    # Within frames of 16 and of 64 tokens, and within windows of all frames and 2 x 2 sites.
+    "frame16": Spec(2, 64, 16, 16, 64, windows=Windows((1, 4, 4), 4), turned=1),
+    "frame64": Spec(2, 16, 64, 16, 64, windows=Windows((1, 8, 8), 8), turned=1),
+    "t16_window": Spec(2, 16, 1024, 16, 64, windows=Windows((16, 2, 2), 32)),
+    "t5_shifted": Spec(2, 5, 1024, 16, 64, windows=Windows((5, 2, 2), 32), shifted=True),
     # Other dtypes; and nano, with heads of width 32.
     "t16_f16": Spec(2, 16, 1024, 16, 64, dtype="float16"),
     "t16_f32": Spec(2, 16, 1024, 16, 64, dtype="float32"),

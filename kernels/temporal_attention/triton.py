@@ -1,11 +1,12 @@
 """Temporal attention on NVIDIA GPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S
-H such problems are bound by memory bandwidth. A program therefore handles one head of P = 64
-// T neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i
-// T, read in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are
-multiplied, and pairs of different sites are masked. This wastes only products, which are not
-the bottleneck. With s = l log2(e), a factor that is folded into q', the softmax is
+The equations are those of `reference.py`. The N tokens of a window (by default the T frames of a
+site) are too few rows for a tensor core, and these problems are bound by memory bandwidth. A
+program therefore handles one head of P = 64 // N neighbouring windows and puts them into one tile
+of 64 rows. Row i is token i % N of window i // N, read in place from [B, T, S, H, D], D numbers at
+a time. All pairs of rows are multiplied, and pairs of different windows are masked. This wastes
+only products, which are not the bottleneck. With s = l log2(e), a factor that is folded into q',
+the softmax is
 
     e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
@@ -19,7 +20,13 @@ eps), w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (4)
 
-The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel)
+The same holds for k. Token j of window w of n_t x n_y x n_x, with the sides and shifts of equation
+(6) of the reference, is in frame t, row y and column x:
+
+    t = w // (n_y n_x) a + j // (b c) - a'
+    y = w // n_x % n_y b + j // c % b - b',       x = w % n_x c + j % c - c'                     (5)
+
+Sums over programs (dg; the gradients of shared keys, in a second kernel)
 are written as partial sums, which XLA adds. No atomics are used, so the results are
 deterministic. Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in
 registers to a power of two; v, o and do are whole.
@@ -27,6 +34,9 @@ registers to a power of two; v, o and do are whole.
 
 # Triton types the calls of functions under @triton.jit as never returning.
 # pyright: reportGeneralTypeIssues=false
+
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,20 +55,41 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _place(
-    tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr
-):
-    """Locates the rows of tile `tile`, relative to one batch element's first head.
+    tile, shifted_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, N: tl.constexpr,
+    SIDES: tl.constexpr, SHIFTS: tl.constexpr, COUNTS: tl.constexpr, COLUMNS: tl.constexpr,
+    TURNS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Locates the rows of tile `tile` by equation (5), relative to one batch element's first head.
 
-    Returns, for each row: the offset of its first number, its frame, its site within the tile, and
-    whether it exists.
+    Returns, for each row: the offset of its first number, its frame, the number of its angles in
+    `turns`, its window within the tile, and whether it exists.
     """
-    P: tl.constexpr = ROWS // T
+    P: tl.constexpr = ROWS // N
+    WINDOWS: tl.constexpr = COUNTS[0] * COUNTS[1] * COUNTS[2]
     i = tl.arange(0, ROWS)
-    frame, site = i % T, i // T
-    exists = i < P * T
-    if S % P != 0:
-        exists = exists & (tile * P + site < S)
-    return (frame * S + tile * P + site) * (H * D), frame, site, exists
+    j, window = i % N, i // N
+    w = tile * P + window
+    exists = i < P * N
+    if WINDOWS % P > 0:  # the last tile has fewer
+        exists = exists & (w < WINDOWS)
+    frame = j // (SIDES[1] * SIDES[2])
+    if COUNTS[0] > 1:
+        frame += w // (COUNTS[1] * COUNTS[2]) * SIDES[0]
+    y = w // COUNTS[2] % COUNTS[1] * SIDES[1] + j // SIDES[2] % SIDES[1]
+    x = w % COUNTS[2] * SIDES[2] + j % SIDES[2]
+    if SHIFTS[0] + SHIFTS[1] + SHIFTS[2] > 0:
+        shifted = tl.load(shifted_ptr)  # 0 or 1
+        frame -= shifted * SHIFTS[0]
+        y -= shifted * SHIFTS[1]
+        x -= shifted * SHIFTS[2]
+    if WINDOWS * N > T * S:  # edges cut windows
+        exists = exists & (frame >= 0) & (frame < T) & (y >= 0) & (y < S // COLUMNS)
+        exists = exists & (x >= 0) & (x < COLUMNS)
+    frame, site = tl.where(exists, frame, 0), tl.where(exists, y * COLUMNS + x, 0)
+    # The angles of one frame, or one site, hold for all.
+    turn = frame % TURNS[0] * TURNS[1] + site % TURNS[1]
+    return (frame * S + site) * (H * D), frame, turn, window, exists
 
 
 @triton.jit
@@ -82,11 +113,12 @@ def _store(pointer, x, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
 
 
 @triton.jit
-def _turn(turns_ptr, frame, T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
-    """Loads cos and sin of each row's angles, [ROWS, HALF] each, from turns [2, T, D/2]."""
-    everywhere = frame >= 0
-    cos = _load(turns_ptr, frame * (D // 2), everywhere, D // 2, HALF)
-    return cos, _load(turns_ptr + T * (D // 2), frame * (D // 2), everywhere, D // 2, HALF)
+def _turn(turns_ptr, turn, TURNS: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
+    """Loads cos and sin of each row's angles, [ROWS, HALF] each, from turns [2, *TURNS, D/2]."""
+    everywhere = turn >= 0
+    cos = _load(turns_ptr, turn * (D // 2), everywhere, D // 2, HALF)
+    turns_ptr += TURNS[0] * TURNS[1] * (D // 2)
+    return cos, _load(turns_ptr, turn * (D // 2), everywhere, D // 2, HALF)
 
 
 @triton.jit
@@ -113,8 +145,8 @@ def _normalised(
 
 @triton.jit
 def _through_norm(
-    pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, frame, exists, r, da, db, factor,
-    T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
+    pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, turn, exists, r, da, db, factor,
+    TURNS: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Computes equation (4) and writes its results.
 
@@ -127,11 +159,12 @@ def _through_norm(
     inputs from their first use would cost registers.
     """
     da, db = tl.trans(da), tl.trans(db)
-    c, rows, frame, r = tl.arange(0, HALF)[:, None], rows[None, :], frame[None, :], r[None, :]
+    c, rows, turn, r = tl.arange(0, HALF)[:, None], rows[None, :], turn[None, :], r[None, :]
     inside = c < D // 2
     exists = exists[None, :] & inside
-    cos = tl.load(turns_ptr + frame * (D // 2) + c, mask=inside, other=0.0)
-    sin = tl.load(turns_ptr + T * (D // 2) + frame * (D // 2) + c, mask=inside, other=0.0)
+    cos = tl.load(turns_ptr + turn * (D // 2) + c, mask=inside, other=0.0)
+    turns_ptr += TURNS[0] * TURNS[1] * (D // 2)
+    sin = tl.load(turns_ptr + turn * (D // 2) + c, mask=inside, other=0.0)
     ua, ub = da * cos + db * sin, db * cos - da * sin
     a = tl.load(pointer + rows + c, mask=exists, other=0.0).to(tl.float32)
     b = tl.load(pointer + D // 2 + rows + c, mask=exists, other=0.0).to(tl.float32)
@@ -164,17 +197,17 @@ def _scores(qa, qb, ka, kb, mask):
 
 @triton.jit
 def _mask(
-    visible_ptr, frame, site, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr
+    visible_ptr, frame, window, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr
 ):
     """Returns the attention mask, [ROWS, ROWS].
 
-    A row attends to rows of its own site; only to earlier frames and itself if causal; only to
-    visible frames if masked.
+    A row attends to rows of its own window; to none of a later frame if causal; only to visible
+    frames if masked.
     """
     shown = exists
     if MASKED:
         shown = shown & (tl.load(visible_ptr + frame) != 0)
-    mask = (site[:, None] == site[None, :]) & shown[None, :]
+    mask = (window[:, None] == window[None, :]) & shown[None, :]
     if CAUSAL:
         mask = mask & (frame[None, :] <= frame[:, None])
     return mask
@@ -208,51 +241,39 @@ def _shared(
 
 @triton.jit
 def forward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    q_scale_ptr,
-    k_scale_ptr,
-    turns_ptr,
-    visible_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    o_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    MASKED: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-):
-    """Computes attention along time for one head of one tile of ROWS // T sites.
+    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr,
+    shared_v_ptr, shifted_ptr, o_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
+    """Computes attention for one head of one tile of ROWS // N windows.
 
-    q, k, v, the scales, visible and the shared keys and values are inputs in the layouts of
-    `temporal_attention`, and o is the output, like q. turns is an input [2, T, D/2], cos and sin of
-    the angles. KEYS shared keys are read at a time. HALF and WIDE are D / 2 and D rounded up to
-    powers of two.
+    q, k, v, the scales, visible, the shared keys and values and shifted are inputs in the layouts
+    of `temporal_attention`, and o is the output, like q. turns is an input [2, *TURNS, D/2], cos
+    and sin of the angles of TURNS frames and sites. Windows have SIDES, N tokens in all; there are
+    COUNTS along each axis, in frames of COLUMNS columns. KEYS shared keys are read at a time. HALF
+    and WIDE are D / 2 and D rounded up to powers of two.
     """
     # Heads vary fastest, so that concurrent programs read neighbouring memory.
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (COUNTS[0] * COUNTS[1] * COUNTS[2] + ROWS // N - 1) // (ROWS // N)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
-    rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
+    rows, frame, turn, window, exists = _place(
+        tile, shifted_ptr, T, S, H, D, N, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS, ROWS
+    )
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+    cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
     qa, qb, _ = _normalised(
         q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
     )
     ka, kb, _ = _normalised(k_ptr + first, k_scale_ptr, rows, exists, cos, sin, 1.0, D, HALF)
     v = _load(v_ptr + first, rows, exists, D, WIDE)
     s = _scores(
-        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, window, exists, T, CAUSAL, MASKED)
     )
     m = tl.max(s, 1)
     e = _powers(s, m)
@@ -284,34 +305,14 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    q_scale_ptr,
-    k_scale_ptr,
-    turns_ptr,
-    visible_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    do_ptr,
-    dq_ptr,
-    dk_ptr,
-    dv_ptr,
-    dscale_ptr,
-    sums_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    MASKED: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-):
-    """Computes the gradients of q, k and v for one head of one tile of ROWS // T sites.
+    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr,
+    shared_v_ptr, shifted_ptr, do_ptr, dq_ptr, dk_ptr, dv_ptr, dscale_ptr, sums_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
+    """Computes the gradients of q, k and v for one head of one tile of ROWS // N windows.
 
     The inputs are those of `forward_kernel` and the gradient do of its output. dq, dk and dv are
     outputs, like q. The program also writes its partial sums of the gradients of the scales to
@@ -319,13 +320,15 @@ def backward_kernel(
     `shared_backward_kernel` reads.
     """
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (COUNTS[0] * COUNTS[1] * COUNTS[2] + ROWS // N - 1) // (ROWS // N)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
-    rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
+    rows, frame, turn, window, exists = _place(
+        tile, shifted_ptr, T, S, H, D, N, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS, ROWS
+    )
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+    cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
     qa, qb, rq = _normalised(
         q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
     )
@@ -333,7 +336,7 @@ def backward_kernel(
     v = _load(v_ptr + first, rows, exists, D, WIDE)
     do = _load(do_ptr + first, rows, exists, D, WIDE)
     s = _scores(
-        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, window, exists, T, CAUSAL, MASKED)
     )
     dp = _dot(do, tl.trans(v))
     m = tl.max(s, 1)
@@ -395,13 +398,13 @@ def backward_kernel(
         dq_ptr,
         dscale_ptr,
         rows,
-        frame,
+        turn,
         exists,
         rq,
         da,
         db,
         D**-0.5,
-        T,
+        TURNS,
         D,
         HALF,
     )
@@ -415,13 +418,13 @@ def backward_kernel(
         dk_ptr,
         dscale_ptr + D,
         rows,
-        frame,
+        turn,
         exists,
         rk,
         da,
         db,
         1 / LOG2_E,
-        T,
+        TURNS,
         D,
         HALF,
     )
@@ -433,33 +436,20 @@ def backward_kernel(
 
 @triton.jit
 def shared_backward_kernel(
-    q_ptr,
-    q_scale_ptr,
-    turns_ptr,
-    shared_k_ptr,
-    shared_v_ptr,
-    do_ptr,
-    sums_ptr,
-    dk_ptr,
-    dv_ptr,
-    T: tl.constexpr,
-    S: tl.constexpr,
-    H: tl.constexpr,
-    D: tl.constexpr,
-    A: tl.constexpr,
-    HALF: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-    CHUNKS: tl.constexpr,
-):
-    """Computes the gradients of KEYS shared keys and values from the tiles of one chunk of sites.
+    q_ptr, q_scale_ptr, turns_ptr, shared_k_ptr, shared_v_ptr, shifted_ptr, do_ptr, sums_ptr,
+    dk_ptr, dv_ptr,
+    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
+    N: tl.constexpr, TURNS: tl.constexpr, SIDES: tl.constexpr, SHIFTS: tl.constexpr,
+    COUNTS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, WIDE: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """Computes the gradients of KEYS shared keys and values from the tiles of one chunk of tiles.
 
     The inputs are those of `backward_kernel`, and the sums that it wrote. dk and dv are outputs,
-    the sums of one of CHUNKS chunks of sites, which XLA adds.
+    the sums of one of CHUNKS chunks of tiles, which XLA adds.
     """
     program = tl.program_id(0)
-    TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
+    TILES: tl.constexpr = (COUNTS[0] * COUNTS[1] * COUNTS[2] + ROWS // N - 1) // (ROWS // N)
     BLOCKS: tl.constexpr = (A + KEYS - 1) // KEYS
     EACH: tl.constexpr = (TILES + CHUNKS - 1) // CHUNKS
     head, block, chunk = program % H, program // H % BLOCKS, program // (H * BLOCKS) % CHUNKS
@@ -484,9 +474,11 @@ def shared_backward_kernel(
     i = tl.arange(0, ROWS)
     for step in range(0, EACH):
         tile = chunk * EACH + step
-        rows, frame, _site, exists = _place(tile, T, S, H, D, ROWS)
+        rows, _frame, turn, _window, exists = _place(
+            tile, shifted_ptr, T, S, H, D, N, SIDES, SHIFTS, COUNTS, COLUMNS, TURNS, ROWS
+        )
         exists = exists & (tile < TILES)
-        cos, sin = _turn(turns_ptr, frame, T, D, HALF)
+        cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
         qa, qb, _ = _normalised(
             q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
         )
@@ -511,11 +503,11 @@ def shared_backward_kernel(
 def check(spec: Spec) -> None:
     """Raises `Unsupported`, with the remedy, if the GPU kernel cannot run `spec` here."""
     limits = (
-        "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 "
-        "or bfloat16"
+        "takes 1 to 64 frames or tokens of a window, heads of 16 to 128 numbers in steps of 8, "
+        "float32, float16 or bfloat16"
     )
     if not (
-        1 <= spec.T <= 64
+        1 <= spec.tokens <= 64
         and 16 <= spec.D <= 128
         and spec.D % 8 == 0
         and spec.dtype in ("float32", "float16", "bfloat16")
@@ -542,7 +534,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
         warps: 4, which fill one 64-row wgmma and need the fewest instructions per row. 8 for halves
             padded to 64 or 128 numbers and for float32 operands, whose registers would otherwise
             spill.
-        chunks: chunks of sites; each sums its gradient of the shared keys. Enough for 8 programs on
+        chunks: chunks of tiles; each sums its gradient of the shared keys. Enough for 8 programs on
             each of 132 processors.
     """
     wide = spec.D > 64 or spec.dtype == "float32"
@@ -564,7 +556,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
         "temporal_attention",
         heuristic,
         kernel=kernel,
-        T=spec.T,
+        T=spec.tokens,
         D=spec.D,
         shared=spec.A > 0,
         dtype=spec.dtype,
@@ -572,7 +564,27 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
 
 
 def _tiles(spec: Spec, rows: int) -> int:
-    return cdiv(spec.S, rows // spec.T)
+    return cdiv(math.prod(spec.counts), rows // spec.tokens)
+
+
+def _sizes(spec: Spec) -> dict[str, Any]:
+    """Returns the constants that all kernels of `spec` have."""
+    windows = spec.division
+    return {
+        "T": spec.T,
+        "S": spec.S,
+        "H": spec.H,
+        "D": spec.D,
+        "A": spec.A,
+        "N": spec.tokens,
+        "SIDES": windows.sides,
+        "SHIFTS": windows.shifts(spec.T, spec.S) if spec.shifted else (0, 0, 0),
+        "COUNTS": spec.counts,
+        "COLUMNS": windows.columns,
+        "TURNS": spec.turns,
+        "HALF": max(16, triton.next_power_of_2(spec.D // 2)),  # 16: the least depth of a product
+        "WIDE": triton.next_power_of_2(spec.D),
+    }
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
@@ -588,22 +600,14 @@ def launches(spec: Spec) -> dict[str, Launch]:
     x, scale, turns = (
         array(B, T, S, H, D),
         array(D, dtype="float32"),
-        array(2, T, D // 2, dtype="float32"),
+        array(2, *spec.turns, D // 2, dtype="float32"),
     )
     # A kernel always has all its parameters: an array that it does not read replaces an absent one.
     visible = array(B, T, dtype="int32") if spec.masked else scale
     shared = array(B, A, H, D) if A else x
-    arguments = (x, x, x, scale, scale, turns, visible, shared, shared)
-    sizes = {
-        "T": T,
-        "S": S,
-        "H": H,
-        "D": D,
-        "A": A,
-        "HALF": triton.next_power_of_2(D // 2),
-        "WIDE": triton.next_power_of_2(D),
-    }
-    sizes["HALF"] = max(16, sizes["HALF"])  # the least depth of a product
+    shifted = array(1, dtype="int32") if spec.shifted else scale
+    arguments = (x, x, x, scale, scale, turns, visible, shared, shared, shifted)
+    sizes = _sizes(spec)
     masks = {"CAUSAL": spec.causal, "MASKED": spec.masked}
 
     def launch(name, kernel, inputs, results, programs, **constants):
@@ -649,7 +653,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
         found["shared_backward"] = launch(
             "shared_backward",
             shared_backward_kernel,
-            (x, scale, turns, shared, shared, x, found["backward"].results[4]),
+            (x, scale, turns, shared, shared, shifted, x, found["backward"].results[4]),
             shared_results,
             shared_programs,
             CHUNKS=chunks,
@@ -657,11 +661,13 @@ def launches(spec: Spec) -> dict[str, Launch]:
     return found
 
 
-def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v):
+def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None):
+    angles = angles[:, None] if angles.ndim == 2 else angles
     turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     visible = q_scale if visible is None else visible.astype(jnp.int32)
     shared_k, shared_v = (q, q) if shared_k is None else (shared_k, shared_v)
-    return q, k, v, q_scale, k_scale, turns, visible, shared_k, shared_v
+    shifted = q_scale if shifted is None else shifted.astype(jnp.int32)[None]
+    return q, k, v, q_scale, k_scale, turns, visible, shared_k, shared_v, shifted
 
 
 def forward(spec: Spec, *arguments) -> jax.Array:
@@ -669,8 +675,8 @@ def forward(spec: Spec, *arguments) -> jax.Array:
 
     Args:
         spec: the shapes of the call.
-        arguments: q, k, v, q_scale, k_scale, angles, visible, shared_k and shared_v, as for
-            `temporal_attention`, with one batch axis.
+        arguments: q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v and shifted, as
+            for `temporal_attention`, with one batch axis.
     """
     return launches(spec)["forward"](*_arguments(*arguments))[0]
 
@@ -691,7 +697,7 @@ def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, .
     dscale = dscale.sum(1)
     dshared = (None, None)
     if spec.A:
-        q, _, _, q_scale, _, turns, _, shared_k, shared_v = arguments
-        partial = kernels["shared_backward"](q, q_scale, turns, shared_k, shared_v, do, sums)
+        q, _, _, q_scale, _, turns, _, *shared = arguments
+        partial = kernels["shared_backward"](q, q_scale, turns, *shared, do, sums)
         dshared = tuple(d.sum(1).astype(spec.dtype) for d in partial)
     return dq, dk, dv, dscale[:, 0], dscale[:, 1], *dshared

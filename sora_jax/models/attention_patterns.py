@@ -92,9 +92,9 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
     The windows have the sides `config.window`, and every second pair shifts them by half.
     """
     real = (tokens.layout.frames or tokens.grid[0], *tokens.grid[1:])
-    index = attention.window_index(real, tokens.config.window)
-    windows = (jnp.asarray(rows)[tokens.depth % 2] for rows in index)
-    over = attention.across(tokens.layout, attention.over_windows(*windows))
+    shifted, sharding = tokens.depth % 2 == 1, tokens.layout.across
+    over = attention.over_windows(real, tokens.config.window, shifted, sharding)
+    over = attention.across(tokens.layout, over)
     return in_frame(tokens), (tokens.phi("tyx"), over)
 
 

@@ -13,25 +13,26 @@ projections return them, the two scales and the angles phi. It applies (1) to pa
     over_windows    within 3-D windows           phi [T, S, d/2]
     over_frames     from frame to frame          phi [T, S, d/2]
 
-The first three are operations of `kernels`, which select the best implementation for the
-machine. Cross-attention, masks and windows use `attend`.
+All but the last are operations of `kernels`, which select the best implementation for the
+machine. Cross-attention and masks use `attend`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
+from kernels.temporal_attention.specs import Windows
 from sora_jax.nn.layout import Layout
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
@@ -146,62 +147,34 @@ def among(visible: Bool[Array, "*B L"]) -> Callable[..., Array]:
     return over
 
 
-def window_index(
-    grid: tuple[int, int, int], window: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices that cut a grid of tokens into windows, unshifted and shifted by half a
-    window.
-
-    Windows do not wrap around: those at the edge hold fewer tokens.
-
-    Args:
-        grid: (T, H, W) in tokens.
-        window: sides of a window in tokens; 0 means the whole axis.
-    Returns:
-        gather: int32 [2, windows, size], the index of the token in each slot of each window, -1 in
-        empty slots. place: int32 [2, T * H * W], the inverse: the slot of each token. Row 0 is
-        unshifted, row 1 shifted.
-    """
-    sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
-    shifts = [side // 2 if side < g else 0 for g, side in zip(grid, sides, strict=True)]
-    counts = [-(-(g + shift) // side) for g, side, shift in zip(grid, sides, shifts, strict=True)]
-    position = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
-    size = int(np.prod(sides))
-    gather = np.full((2, int(np.prod(counts)), size), -1, np.int32)
-    place = np.zeros((2, len(position)), np.int32)
-    for row, shift in enumerate((0, np.array(shifts))):
-        cell, inside = np.divmod(position + shift, sides)
-        place[row] = np.ravel_multi_index(cell.T, counts) * size + np.ravel_multi_index(
-            inside.T, sides
-        )
-        gather[row].reshape(-1)[place[row]] = np.arange(len(position))
-    return gather, place
-
-
 def over_windows(
-    gather: Int[Array, "windows size"], place: Int[Array, " tokens"]
+    grid: tuple[int, int, int],
+    window: tuple[int, int, int],
+    shifted: Bool[Array, ""] | bool,
+    sharding: NamedSharding | None = None,
 ) -> Callable[..., Array]:
-    """Returns the pattern of attention within 3-D windows, a function like `over_all`.
+    """Returns the pattern of attention within 3-D windows of a video [B, T, S, h, d].
+
+    Tokens of the same window attend to each other. A frame of S tokens is a grid of rows x columns.
+    Windows do not wrap around: those at an edge hold fewer tokens.
 
     Args:
-        gather, place: row 0 (unshifted) or row 1 (shifted) of each array of `window_index`.
+        grid: T, rows and columns of the video in tokens; S = rows x columns.
+        window: frames, rows and columns of a window in tokens. 0, or more than the axis has, means
+            the whole axis.
+        shifted: whether windows begin half a window earlier along each axis that has several.
+        sharding: the sharding of q, k and v on a mesh. T and S may not be sharded. Default None.
+
+    Returns:
+        The pattern, with the arguments of `over_all`.
     """
-
-    def over(
-        q: Float[Array, "B T S h d"],
-        k: Float[Array, "B T S h d"],
-        v: Float[Array, "B T S h d"],
-        q_scale: Float[Array, " d"],
-        k_scale: Float[Array, " d"],
-        phi: Float[Array, "T S d//2"],
-    ) -> Float[Array, "B T S h d"]:
-        shape, flat = q.shape, (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
-        q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
-        q, k, v = (jnp.take(a.reshape(flat), jnp.maximum(gather, 0), axis=1) for a in (q, k, v))
-        out = attend(q, k, v, (gather >= 0)[None, :, None])
-        return jnp.take(out.reshape(flat[0], -1, *flat[2:]), place, axis=1).reshape(shape)
-
-    return over
+    frames, rows, columns = (min(w or g, g) for g, w in zip(grid, window, strict=True))
+    return functools.partial(
+        over_time,
+        windows=Windows((frames, rows, columns), grid[2]),
+        shifted=jnp.asarray(shifted),
+        sharding=sharding,
+    )
 
 
 def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:

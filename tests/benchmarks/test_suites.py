@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import device, harness, results
-from benchmarks.suites import SUITES, load
+from benchmarks.suites import SUITES, attention, load
 from benchmarks.workload import IMPLEMENTATIONS, Absent, Cost, Form, Workload
+from kernels.temporal_attention import reference
+from kernels.temporal_attention.specs import Windows
 from sora_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,16 @@ def test_a_suite_runs(suite, tmp_path):
         )
         assert row["error"] is None if suite == "playhouse" else row["error"] < 1e-4
         assert (row["percent_of_roofline"] is None) == (suite in ("playhouse", "correctness"))
+
+
+def test_windows_as_rows_of_a_library():
+    windows = Windows((2, 2, 1), 4)
+    layout = attention.Layout("time", windows=windows)
+    x = jnp.arange(2 * 4 * 8).reshape(2, 4, 8, 1, 1)
+    rows = layout.rows(x)
+    tokens, divided = windows.tokens, reference.divide(x, windows, None)
+    assert (rows == jnp.swapaxes(divided, 1, 2).reshape(-1, tokens, 1, 1)).all()
+    assert (layout.back(rows, x.shape) == x).all()
 
 
 def test_all_suites_have_cases_for_a_gpu_and_known_implementations():

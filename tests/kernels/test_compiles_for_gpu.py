@@ -27,6 +27,9 @@ REST = {
         "wide_shared",
         "t16_f32",
         "nano",
+        "frame16",
+        "t16_window",
+        "t5_shifted",
     ],
     "conv_prologue": [
         "wan_704_half",

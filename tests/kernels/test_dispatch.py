@@ -18,7 +18,7 @@ import pytest
 from kernels import dispatch, target, triton_call, tuning
 from kernels.errors import Unsupported
 from kernels.temporal_attention import api, temporal_attention
-from kernels.temporal_attention.specs import Spec, inputs
+from kernels.temporal_attention.specs import Spec, Windows, inputs
 
 ROOT = Path(__file__).parents[2]
 SPEC = Spec(1, 4, 2, 1, 16, dtype="float32")
@@ -62,7 +62,7 @@ def refusal(**changes):
 def test_asked_by_name_never_falls_back(spec):
     with pytest.raises(
         Unsupported,
-        match=r"triton: takes 1 to 64 frames, heads of 16 to 128 .* or bfloat16, not B=1 T=",
+        match=r"triton: takes 1 to 64 frames or .*, heads of 16 to 128 .* or bfloat16, not B=1 T=",
     ) as info:
         temporal_attention(**inputs(spec), implementation="triton")
     assert str(spec) in str(info.value) and "\n" not in str(info.value)
@@ -182,6 +182,12 @@ def test_without_triton():
             r"nothing to attend to in q \(1, 4, 0, 1, 16\)$",
         ),
         ({"q": jnp.zeros((4, 16))}, r"give \[\.\.\., T, S, H, D\]"),
+        ({"windows": Windows((1, 1, 2), 3)}, "columns=3 does not divide the 2 sites of a frame"),
+        ({"windows": Windows((5, 1, 2), 2)}, r"\(5, 1, 2\) frames.* do not fit \(4, 1, 2\)"),
+        ({"windows": Windows((1, 1, 2), 2)}, r"angles is \(4, 8\); .* it must be \(4, 2, 8\)"),
+        ({"shifted": jnp.array(True)}, "shifted without windows; give both"),
+        ({"shifted": jnp.array(1)}, "shifted is int32; give bool"),
+        ({"shifted": jnp.zeros(3, bool)}, r"shifted is \(3,\); .* it must be \(\)"),
     ],
 )
 def test_shapes_that_do_not_fit(unchecked_shapes, changes, says):
@@ -273,30 +279,38 @@ def test_shipped_tuning_is_of_its_device():
 
 @pytest.mark.slow
 def test_sharded_is_whole():
-    """On four devices, batch and sites sharded, then sites and heads: same values, same gradients;
-    frames may not be sharded.
+    """On four devices, batch and sites sharded, then sites and heads, then with windows batch and
+    heads: same values, same gradients; frames may not be sharded, nor sites with windows.
     """
     result = run_python(
         """
+        import itertools
         import jax, jax.numpy as jnp, numpy as np
         from jax.sharding import AxisType, NamedSharding
         from kernels.temporal_attention import temporal_attention
-        from kernels.temporal_attention.specs import Spec, inputs
+        from kernels.temporal_attention.specs import Spec, Windows, inputs
 
-        spec = Spec(2, 5, 6, 2, 16, A=3, dtype="float32", masked=True)
-        given = inputs(spec)
-        visible = given.pop("visible")
         mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
 
-        def loss(given, implementation, sharding=None):
-            out = temporal_attention(
-                **given, visible=visible, implementation=implementation, sharding=sharding
-            )
-            return jnp.sin(out).sum(), out
+        def refused(sharding, **given):
+            try:
+                temporal_attention(**given, sharding=NamedSharding(mesh, sharding))
+            except ValueError as error:
+                print(error)
 
-        (_, want), gradients = jax.value_and_grad(loss, has_aux=True)(given, "xla")
-        for implementation in ("xla", "triton"):
-            for parts in (("a", None, "b"), (None, None, "a", "b")):
+        def check(spec, *shardings):
+            given = inputs(spec)
+            fixed = {x: given.pop(x) for x in ("visible", "shifted") if x in given}
+            fixed["windows"] = spec.windows
+
+            def loss(given, implementation, sharding=None):
+                out = temporal_attention(
+                    **given, **fixed, implementation=implementation, sharding=sharding
+                )
+                return jnp.sin(out).sum(), out
+
+            (_, want), gradients = jax.value_and_grad(loss, has_aux=True)(given, "xla")
+            for implementation, parts in itertools.product(("xla", "triton"), shardings):
                 sharding = NamedSharding(mesh, jax.P(*parts))
                 placed = given | {x: jax.device_put(given[x], sharding) for x in "qkv"}
                 step = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=(1, 2))
@@ -306,12 +320,18 @@ def test_sharded_is_whole():
                 for name in given:
                     wanted = gradients[name]
                     np.testing.assert_allclose(found[name], wanted, atol=1e-5, err_msg=name)
-        try:
-            temporal_attention(**given, sharding=NamedSharding(mesh, jax.P(None, "a")))
-        except ValueError as error:
-            print(error)
+            return given | fixed
+
+        spec = Spec(2, 5, 6, 2, 16, A=3, dtype="float32", masked=True)
+        given = check(spec, ("a", None, "b"), (None, None, "a", "b"))
+        refused(jax.P(None, "a"), **given)
+        windows = Windows((5, 2, 2), 3)
+        spec = Spec(2, 5, 6, 2, 16, dtype="float32", windows=windows, shifted=True)
+        given = check(spec, ("a", None, None, "b"))
+        refused(jax.P(None, None, "a"), **given)
         """,
         XLA_FLAGS="--xla_force_host_platform_device_count=4",
     )
     assert result.returncode == 0, result.stderr
-    assert "frames and head width must not be sharded" in result.stdout
+    assert ": frames and head width must not be sharded" in result.stdout
+    assert ": frames, sites and head width must not be sharded" in result.stdout

@@ -51,6 +51,10 @@ def test_leading_axes_and_no_gradient_of_angles():
     assert (jax.grad(run)(given["angles"]) == 0).all()
 
 
+def test_triton_conforms():
+    assert_conforms(OP, Spec(5, 16, 1, 16, dtype="float32"), "triton")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", [Spec(1, 128, 1, 64, dtype="float32"), Spec(2, 150, 2, 72)], ids=str
@@ -71,7 +75,8 @@ def test_blocks_fill_up_little(sites, rows):
     ("device", "spec", "name"),
     [
         (target.H200, SPECS["xl"], "cudnn"),
-        (target.H200, SPECS["nano"], "xla"),
+        (target.H200, SPECS["nano"], "triton"),
+        (target.H200, dataclasses.replace(SPECS["nano"], S=65), "xla"),
         (target.H200, dataclasses.replace(SPECS["xl"], D=136), "xla"),
         (target.Target("gpu", "Tesla V100", 70), SPECS["xl"], "xla"),
         (target.Target("tpu", "TPU v6 lite"), SPECS["xl"], "pallas_tpu"),
@@ -107,7 +112,7 @@ def test_asked_by_name_never_falls_back(name):
         ),
         (
             {"implementation": "flash"},
-            "no implementation 'flash'; there are cudnn, pallas_tpu, xla",
+            "no implementation 'flash'; there are triton, cudnn, pallas_tpu, xla",
         ),
     ],
 )

@@ -12,19 +12,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conformance import Op, assert_caught, assert_conforms, broken, run
+from conformance import Op, assert_caught, assert_conforms, broken, expected, quick_jit, run
 
+from kernels.errors import Unsupported
 from kernels.temporal_attention import temporal_attention
-from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
+from kernels.temporal_attention.reference import normalise_and_rotate
+from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, Windows, inputs
 
 
 def call(given, spec, implementation):
-    return temporal_attention(**given, causal=spec.causal, implementation=implementation)
+    masks = {"causal": spec.causal, "windows": spec.windows}
+    return temporal_attention(**given, **masks, implementation=implementation)
 
 
-OP = Op("temporal_attention", call, fixed=("angles", "visible"))
+OP = Op("temporal_attention", call, fixed=("angles", "visible", "shifted"))
 OTHERS = ["triton"]  # implementations held against the reference, on a CPU
 
+SHIFTED = Spec(
+    1,
+    5,
+    12,
+    1,
+    16,
+    A=3,
+    dtype="float32",
+    masked=True,
+    causal=True,
+    windows=Windows((2, 2, 2), 4),
+    shifted=True,
+)
 FAST = [
     # Frames fill the tile, or leave rows over; the last tile of sites is full, or not.
     Spec(2, 16, 4, 1, 64, dtype="float32"),
@@ -34,6 +50,9 @@ FAST = [
     Spec(1, 16, 5, 1, 64, A=70, dtype="float16"),
     Spec(1, 64, 1, 1, 128, dtype="bfloat16", causal=True),
     Spec(1, 1, 3, 1, 16, dtype="float32"),
+    # Within frames; and windows that the edges cut.
+    Spec(1, 5, 16, 1, 16, dtype="float32", windows=Windows((1, 4, 4), 4), turned=1),
+    SHIFTED,
 ]
 
 
@@ -47,6 +66,8 @@ SLOW = [
     Spec(1, 47, 2, 1, 72, A=1, dtype="float16", masked=True),
     Spec(2, 16, 5, 1, 64, dtype="float16"),
     Spec(1, 11, 7, 1, 16, masked=True, causal=True),
+    Spec(2, 3, 64, 2, 40, dtype="float16", windows=Windows((1, 8, 8), 8)),
+    Spec(2, 5, 24, 1, 64, A=5, windows=Windows((5, 2, 2), 6), shifted=True),
 ]
 
 
@@ -98,6 +119,46 @@ def test_reference_is_attention():
         np.testing.assert_allclose(out[:, :, s], attend(q[:, :, s], keys, values), atol=3e-6)
 
 
+def test_reference_within_windows():
+    """`jax.nn.dot_product_attention` of all tokens under a mask: keys of the same window, that are
+    visible and of no later frame. The first frame is hidden and a window of its own.
+    """
+    spec = dataclasses.replace(SHIFTED, A=0)
+    given = inputs(spec)
+    given["visible"] = given["visible"].at[0, 0].set(False)
+    position = np.array(list(np.ndindex(5, 3, 4)))
+    cell, frame = (position + 1) // 2, position[:, 0]
+    sees = (cell[:, None] == cell).all(-1) & (frame[:, None] >= frame)
+    sees &= np.asarray(given["visible"])[0, frame]
+
+    def flat(x):
+        return x.reshape(1, 60, 1, 16)
+
+    @quick_jit
+    def attend(given):
+        angles = given["angles"].reshape(60, 1, 8)
+        q, k = (
+            normalise_and_rotate(flat(given[name]), given[f"{name}_scale"], angles) for name in "qk"
+        )
+        return jax.nn.dot_product_attention(q, k, flat(given["v"]), mask=sees[None, None])
+
+    got = flat(run(OP, spec, "xla", given)["result 0"])
+    some = sees.any(1)
+    assert some.any() and not some.all()
+    np.testing.assert_allclose(got[:, some], attend(given)[:, some], atol=3e-6)
+    assert (got[:, ~some] == 0).all()
+
+
+@pytest.mark.parametrize("implementation", ["xla", "triton"])
+def test_unshifted_by_its_flag(implementation):
+    """A flag that says no gives what no flag does, though windows are counted for both."""
+    given = dict(inputs(SHIFTED))
+    want = expected(OP, dataclasses.replace(SHIFTED, shifted=False))
+    found = run(OP, SHIFTED, implementation, given | {"shifted": jnp.array(False)})
+    for name in want:
+        np.testing.assert_allclose(found[name], want[name], atol=2e-5)
+
+
 # A kernel with one line changed must not pass: what is replaced, by what, and a spec that shows it.
 PLAIN, CAUSAL = (
     Spec(1, 5, 13, 1, 32, dtype="float32"),
@@ -105,8 +166,8 @@ PLAIN, CAUSAL = (
 )
 MUTATIONS = {
     "sites see each other": (
-        "(site[:, None] == site[None, :]) & shown[None, :]",
-        "shown[None, :] & (site >= 0)[:, None]",
+        "(window[:, None] == window[None, :]) & shown[None, :]",
+        "shown[None, :] & (window >= 0)[:, None]",
         PLAIN,
     ),
     "sees one frame ahead": (
@@ -122,13 +183,19 @@ MUTATIONS = {
     "another scale": ("LOG2_E * D**-0.5, D", "LOG2_E * D**-0.45, D", PLAIN),
     "turned backwards": ("(a * cos - b * sin)", "(a * cos + b * sin)", PLAIN),
     "a site is left out": (
-        "exists = exists & (tile * P + site < S)",
-        "exists = exists & (tile * P + site < S - 1)",
+        "exists = exists & (w < WINDOWS)",
+        "exists = exists & (w < WINDOWS - 1)",
         PLAIN,
     ),
     "a shared key too many": ("tl.where(mask, s, float", "tl.where(mask | True, s, float", CAUSAL),
     "delta is left out": ("(p * (dp - delta[:, None]))", "(p * dp)", PLAIN),
     "norm without its projection": ("(ua * ga - a * (mean * r * r))", "(ua * ga)", PLAIN),
+    "windows wrap around": ("(x >= 0) & (x < COLUMNS)", "(x < COLUMNS)", SHIFTED),
+    "windows are not shifted": ("x -= shifted * SHIFTS[2]", "x -= 0", SHIFTED),
+    "windows of one frame": ("if COUNTS[0] > 1:", "if COUNTS[0] > 99:", SHIFTED),
+    "rows of windows mixed up": ("// SIDES[2] % SIDES[1]", "% SIDES[1]", SHIFTED),
+    "angles of the first frame": ("frame % TURNS[0] * TURNS[1]", "0", SHIFTED),
+    "angles of the first site": ("+ site % TURNS[1]", "+ 0", SHIFTED),
     "shared gradient of one chunk": (
         "da += _dot(ds, qa)",
         "da += _dot(ds, qa) * (chunk == 0)",
@@ -193,6 +260,17 @@ def test_angles_are_constants():
             **{**given, "angles": angles}, implementation=i
         ).sum()
         assert (jax.jit(jax.grad(run))(given["angles"]) == 0).all()
+
+
+def test_a_second_derivative_is_refused():
+    spec = Spec(1, 2, 1, 1, 16, dtype="float32")
+    given = inputs(spec)
+
+    def slope(q):
+        return jax.grad(lambda q: jnp.sin(call({**given, "q": q}, spec, "triton")).sum())(q).sum()
+
+    with pytest.raises(Unsupported, match=r"triton: differentiates once, in reverse mode; .*'xla'"):
+        jax.eval_shape(jax.grad(slope), given["q"])
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from test_temporal_attention import OP, assert_sees_nothing
 from kernels import dispatch, pallas_call, target, tpu_schedule
 from kernels.errors import Unsupported
 from kernels.temporal_attention import api, pallas_tpu, temporal_attention, tpu_tiling
-from kernels.temporal_attention.specs import SPECS, Spec, inputs
+from kernels.temporal_attention.specs import SPECS, Spec, Windows, inputs
 
 WATCHFUL = pltpu.InterpretParams(
     detect_races=True, uninitialized_memory="nan", out_of_bounds_reads="raise"
@@ -175,6 +175,15 @@ def test_what_cannot_be_done_is_refused(spec):
     ):
         temporal_attention(**inputs(spec), implementation="pallas_tpu")
     assert "\n" not in str(info.value)
+
+
+def test_windows_are_refused():
+    spec = dataclasses.replace(SMALL, windows=Windows((1, 1, 1), SMALL.S))
+    with (
+        target.assume(TPU),
+        pytest.raises(Unsupported, match=r"takes the frames of each site, not .* windows 1x1x1 of"),
+    ):
+        pallas_tpu.check(spec)
 
 
 def test_too_much_for_fast_memory_is_refused():

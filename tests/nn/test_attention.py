@@ -36,12 +36,8 @@ def test_patterns_see_what_they_should(pattern):
     T, H, W = GRID
     positions = list(np.ndindex(GRID))
     window = (0, 2, 4) if pattern == "windows of all frames" else (2, 2, 4)
-    index = [
-        jnp.asarray(row[1 if "shifted" in pattern else 0])
-        for row in attention.window_index(GRID, window)
-    ]
     over = {"space": attention.over_space, "time": attention.over_time, "all": attention.over_all}
-    over = over.get(pattern) or attention.over_windows(*index)
+    over = over.get(pattern) or attention.over_windows(GRID, window, "shifted" in pattern)
     shift = (1, 1, 2) if "shifted" in pattern else (0, 0, 0)
     rule = {
         "space": lambda a, b: a[0] == b[0],
@@ -62,14 +58,6 @@ def test_patterns_see_what_they_should(pattern):
     np.testing.assert_allclose(
         over(q, k, v, q_scale, k_scale, given), dense(*ready, v, sees), atol=3e-6
     )
-
-
-def test_window_places_invert_the_gather():
-    for grid, window in [((5, 4, 4), (0, 2, 2)), ((9, 5, 7), (4, 2, 3)), ((1, 3, 3), (0, 8, 8))]:
-        gather, place = attention.window_index(grid, window)
-        for g, p in zip(gather, place, strict=True):
-            assert np.array_equal(g.reshape(-1)[p], np.arange(np.prod(grid)))
-            assert (g >= 0).sum() == np.prod(grid)
 
 
 def test_hidden_keys_do_not_count():
