@@ -26,7 +26,6 @@ TYPES = tuple(f"{one}-{other}" for one, other in itertools.product(BACKGROUNDS, 
 # these combinations.
 HELD_OUT = ("clouds-word", "sand-face", "dusk-bar", "moss-word")
 WORDS = ("WAVE", "NORD", "MOON", "SALT")
-CONTRAST = 0.3  # least difference between the lightest and the darkest pixel of a background
 
 
 @dataclasses.dataclass(frozen=True)
