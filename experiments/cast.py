@@ -3,7 +3,7 @@ r"""Draw a character of Playhouse's cast: the pictures and the voice that show a
     python -m experiments.cast --index=3 --output=outputs/mika
     python -m experiments.cast --part=held_out --index=10 --style=anime --output=outputs/rolo
     python -m experiments.sample --weights=WEIGHTS --character=@mika=outputs/mika \
-        --prompt="the face of @mika: @mika says two"
+        --prompt='realistic, in the rain, the face of @mika: @mika says "floor two"'
 
 The folder gets four stills of the character (front.png, left.png, right.png and blink.png),
 voice.wav if it speaks (animals do not), character.json with the parameters of its looks and voice,

@@ -57,6 +57,9 @@ _LORA_RANK = flags.DEFINE_integer(
 _FREEZE = flags.DEFINE_list("freeze", [], "Parts to freeze: video, audio, exchange, text.")
 _PREVIEWS = flags.DEFINE_integer("previews", 12, "Clips to generate at the end.", lower_bound=1)
 _MEMORY = flags.DEFINE_float("memory_gb", 0.0, "GB that may be used. Default: what is free.")
+_ONLY_SCAN = flags.DEFINE_bool(
+    "only_scan", False, "Stop after the scan, whose page lists the videos and their faults."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the trainings.", lower_bound=0)
 
 
@@ -66,29 +69,31 @@ def main(_: Sequence[str]) -> None:
         missing = _WORKDIR if videos else _VIDEOS
         raise UserError(f"--{missing.name} is missing; give a folder")
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.tuning.finetuning import finetune
+    from sora_jax.tuning.finetuning import finetune, scan_videos
 
-    made = finetune(
-        videos,
-        workdir,
-        base=_BASE.value,
-        video_tokenizer=_VIDEO_TOKENIZER.value,
-        audio_tokenizer=_AUDIO_TOKENIZER.value,
-        caption=_CAPTION.value,
-        cuts=_CUTS.value,
-        fit=_FIT.value,
-        clips_per_file=_CLIPS.value,
-        min_psnr=_MIN_PSNR.value,
-        tokenizer=_TOKENIZER.value,
-        tokenizer_steps=_TOKENIZER_STEPS.value,
-        steps=_STEPS.value,
-        batch_size=_BATCH_SIZE.value,
-        lora_rank=_LORA_RANK.value,
-        freeze=tuple(_FREEZE.value),
-        previews=_PREVIEWS.value,
-        memory=round(1e9 * _MEMORY.value),
-        seed=_SEED.value,
-    )
+    settings = {
+        "base": _BASE.value,
+        "video_tokenizer": _VIDEO_TOKENIZER.value,
+        "audio_tokenizer": _AUDIO_TOKENIZER.value,
+        "caption": _CAPTION.value,
+        "cuts": _CUTS.value,
+        "fit": _FIT.value,
+        "clips_per_file": _CLIPS.value,
+        "min_psnr": _MIN_PSNR.value,
+        "tokenizer": _TOKENIZER.value,
+        "tokenizer_steps": _TOKENIZER_STEPS.value,
+        "steps": _STEPS.value,
+        "batch_size": _BATCH_SIZE.value,
+        "lora_rank": _LORA_RANK.value,
+        "freeze": tuple(_FREEZE.value),
+        "previews": _PREVIEWS.value,
+        "memory": round(1e9 * _MEMORY.value),
+        "seed": _SEED.value,
+    }
+    if _ONLY_SCAN.value:
+        print(scan_videos(videos, workdir, **settings))
+        return
+    made = finetune(videos, workdir, **settings)
     print(f"{made.weights}\n{made.page}")
 
 

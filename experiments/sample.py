@@ -22,9 +22,12 @@ Examples:
   python -m experiments.sample --given_audio=impacts.wav \
       --prompt="a small red ball is dropped and bounces twice"
   python -m experiments.sample \
-      --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
-  python -m experiments.sample --extend_backward=clip.mp4 --seconds=2         # what came before
-  python -m experiments.sample --in_between=a.mp4,b.mp4 --seconds=1           # from a to b
+      --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4 \
+      --prompt="a large red ball is thrown to the left and bounces twice"
+  python -m experiments.sample --extend_backward=clip.mp4 --seconds=2 \
+      --prompt="a large red ball is dropped and bounces twice"                # what came before
+  python -m experiments.sample --in_between=a.mp4,b.mp4 --seconds=1 \
+      --prompt="a large red ball is dropped and bounces twice"                # from a to b
   python -m experiments.sample --prompt="a large red ball is dropped and bounces twice" --loop
   python -m experiments.sample --remix=clip.mp4 --strength=0.6 \
       --prompt="a large blue ball is dropped and bounces twice"
@@ -103,10 +106,10 @@ _CHARACTER = flags.DEFINE_multi_string(
     "folder has front.png, left.png, right.png and blink.png, and voice.wav if it speaks.",
 )
 _CONTINUE = flags.DEFINE_string(
-    "continue_clip", None, "Clip (mp4) to extend; --prompt may describe the new part."
+    "continue_clip", None, "Clip (mp4) to extend; --prompt describes the new part."
 )
 _BACKWARD = flags.DEFINE_string(
-    "extend_backward", None, "Clip (mp4) to extend backward; --prompt may describe the new part."
+    "extend_backward", None, "Clip (mp4) to extend backward; --prompt describes the new part."
 )
 _BETWEEN = flags.DEFINE_list(
     "in_between", None, "Two clips (mp4), as A.mp4,B.mp4, to join by a new part of --seconds."
@@ -118,7 +121,7 @@ _REMIX = flags.DEFINE_string("remix", None, "Clip (mp4) to change as --prompt sa
 _STRENGTH = flags.DEFINE_float(
     "strength",
     None,
-    "How much --remix changes, above 0: near 0 little, 1 everything. Default: 0.6.",
+    "How much --remix changes: near 0 little, 1 everything; 0 is refused. Default: 0.6.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
@@ -143,6 +146,16 @@ _FPS = flags.DEFINE_float(
     None,
     "Frames per second, of a format that the weights were trained on. Default: as for --size.",
 )
+
+
+# Fields of `Request` whose flags have other names, for messages.
+FLAGS = {
+    "continued": "continue_clip",
+    "preceded": "extend_backward",
+    "between": "in_between",
+    "remixed": "remix",
+    "edited": "edit",
+}
 
 
 def given_paths() -> dict[str, str | list[str]]:
@@ -235,6 +248,8 @@ def check_paths() -> Path:
     check_input("given_audio", _GIVEN_AUDIO.value, "a file with an audio track")
     clips = [(f.name, f.value) for f in (_CONTINUE, _BACKWARD, _REMIX, _EDIT)]
     clips += [("in_between", clip) for clip in _BETWEEN.value or ()]
+    if _BETWEEN.value is not None and len(_BETWEEN.value) != 2:
+        raise UserError("--in_between needs two clips, as --in_between=A.mp4,B.mp4")
     for name, clip in clips:
         check_input(name, clip, "an mp4, such as one that this command made")
     generation.check_weights()
@@ -255,6 +270,18 @@ def read_characters() -> dict[str, str]:
 
 
 @contextlib.contextmanager
+def in_flags() -> Iterator[None]:
+    """Context manager: names flags in place of fields of `Request` in a UserError."""
+    try:
+        yield
+    except UserError as error:
+        fields = re.compile(rf"\b({'|'.join(FLAGS)})\b")
+        text = fields.sub(lambda field: f"--{FLAGS[field[1]]}", str(error))
+        field = FLAGS.get(error.field or "", error.field)
+        raise UserError(text, code=error.code, field=field) from error
+
+
+@contextlib.contextmanager
 def located(place: str) -> Iterator[None]:
     """Context manager: puts `place` before the text of a UserError about the prompt, unless it is
     empty.
@@ -267,6 +294,7 @@ def located(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {error}", code=error.code) from None  # not --prompt
 
 
+@in_flags()
 def main(_: Sequence[str]) -> None:
     places, format, folder = read_prompts(), read_format(), check_paths()
     characters = read_characters()

@@ -33,6 +33,8 @@ _AUTHORITY = flags.DEFINE_string(
 def main(_: Sequence[str]) -> None:
     if not _FILE.value:
         raise UserError("no file; give one, such as outputs/clip.mp4")
+    if not files.user_path(_FILE.value).exists():
+        raise UserError(f"no such file: {_FILE.value}; give one, such as outputs/clip.mp4")
     files.check_input("file", _FILE.value, "a file to verify")
     folder = files.user_path(_AUTHORITY.value)
     authority = open_authority(folder) if folder.exists() else None

@@ -17,6 +17,8 @@ import numpy as np
 
 from sora_jax import config as config_lib
 from sora_jax.flops import count_flops
+from sora_jax.flow.guidance import MODALITIES
+from sora_jax.flow.loss import QUARTERS
 from sora_jax.modality import ClipFormat
 from sora_jax.models import cost
 from sora_jax.models.st_dit_config import STDiTConfig
@@ -72,6 +74,20 @@ def weights_kind(run: AnyRun) -> str:
 def identify(run: AnyRun) -> dict[str, Any]:
     """Returns the identity of the data that the run trains on."""
     return inputs.identify(run.data) if isinstance(run, Run) else identify_clips(run.data)
+
+
+def measures(run: AnyRun) -> list[str]:
+    """Returns the names of the metrics that a validation of the run gives, such as "val/loss"."""
+    several = [one.name for one in run.data.mixture] if len(run.data.mixture) > 1 else []
+    if isinstance(run, Run):
+        losses = ["loss", *(f"{m}_loss" for m in MODALITIES)]
+        found = [f"{m}_loss_q{q}" for m in MODALITIES for q in range(1, QUARTERS + 1)]
+        found = [*losses, *found, *(f"{one}/{name}" for one in several for name in losses)]
+    else:
+        program, (batch, *_) = _tokenizer(run)
+        found = list(jax.eval_shape(program.loss, program.params, batch, jax.random.key(0))[1])
+        found = [f"{one}/{name}" for one in several for name in found] or found
+    return [f"val/{name}" for name in found]
 
 
 def prepare(run: AnyRun, folder: Path) -> None:

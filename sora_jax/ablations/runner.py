@@ -144,12 +144,16 @@ def _reason(attempt: Attempt, folder: Path) -> str | None:
 
 
 def end_with_parent() -> None:
-    """Stops this process, as SIGTERM does, when its stdin closes because the runner has ended."""
+    """Stops this process when its stdin closes, because the runner has ended: as SIGTERM does, and
+    by SIGKILL if it has not ended PATIENCE seconds later, as while it compiles.
+    """
 
     def wait() -> None:
         while os.read(0, 1024):  # not sys.stdin, whose lock would be held when Python exits
             pass
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -46,9 +46,25 @@ class Study:
     trials: tuple[str, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns the records of the trials that are done, in the order of the sweep."""
+        """Returns the records of the trials that are done, in the order of the sweep. Each also has
+        the study's `measure`, its `curve` [[step, value], ...], and its last value as `score`.
+
+        Raises:
+            UserError: a record is damaged, or has no curve of the measure.
+        """
         paths = [self.folder / "trials" / trial / RECORD for trial in self.trials]
-        return [read_json(path) for path in paths if path.exists()]
+        return [self._record(path) for path in paths if path.exists()]
+
+    def _record(self, path: Path) -> dict[str, Any]:
+        record = read_json(path)
+        curves = record.get("curves", {})
+        if self.measure not in curves:
+            raise UserError(
+                f"{path} has no curve of {self.measure}; delete it, and run again: the trained "
+                "weights are kept"
+            )
+        curve = curves[self.measure]
+        return {**record, "measure": self.measure, "curve": curve, "score": curve[-1][1]}
 
 
 def open_study(

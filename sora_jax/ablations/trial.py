@@ -7,17 +7,15 @@ The folder holds `task.json`, the resolved trial, `run/`, the run's directory, a
     values                            values by key of the configuration that the sweep sets
     within                            the values that arms must share to be compared
     run                               the whole configuration
-    measure, score                    name of the primary measure, and its last value
-    final                             all metrics of the last validation
-    curve                             [[step, value], ...] of the primary measure
+    curves                            {metric: [[step, value], ...]} of all validations
     steps, flops, parameters          the size of the training and of the model
     seconds, peak_memory              seconds of all training steps; bytes
     scores                            {suite: {metric: {...}}} of the scoreboard
     weights                           fingerprint of the trained weights
     hardware, commit, versions        the machine and the code
 
-Records do not depend on the folder, so those of another machine count as well
-(`study.open_study`).
+Records depend neither on the folder, so those of another machine count as well
+(`study.open_study`), nor on the measure of the sweep.
 """
 
 import contextlib
@@ -61,7 +59,6 @@ class Trial:
         within: the part of `values` that arms must share to be compared.
         run: the resolved configuration, with its steps, depth or width matched.
         flops: FLOPs of the training (`budget.flops`).
-        measure: name of the primary measure, a metric of the validation.
         suites: suites of the scoreboard.
         prompts: number of prompts of each suite.
         dataset: identity of the data (`inputs.identify`).
@@ -73,7 +70,6 @@ class Trial:
     within: Mapping[str, Any]
     run: kinds.AnyRun
     flops: float
-    measure: str
     suites: tuple[str, ...]
     prompts: int
     dataset: Mapping[str, Any]
@@ -134,7 +130,8 @@ def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
 
     Raises:
         UserError: a configuration key is unknown or has a wrong value, two arms have the same name,
-            or an arm cannot be made to cost as many FLOPs as the first.
+            an arm cannot be made to cost as many FLOPs as the first, or no validation gives the
+            sweep's measure.
     """
     arms: dict[str, Trial] = {}
     found: dict[str, Trial] = {}
@@ -156,6 +153,12 @@ def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
         known = found.setdefault(trial.fingerprint, trial)
         if known is not trial:
             notes.append(f"{trial.name} is {known.name} again, and is trained once")
+    for arm in arms.values():
+        if sweep.measure not in (known := kinds.measures(arm.run)):
+            raise UserError(
+                f"measure={sweep.measure!r} is no metric of {arm.arm}; "
+                f"{config_lib.nearest(sweep.measure, known)}"
+            )
     return list(found.values()), notes
 
 
@@ -183,7 +186,6 @@ def _arm(sweep: Sweep, name: str, values: Mapping[str, Any], flops: float | None
         within={key: values.get(key) for key in sweep.within},
         run=run,
         flops=budget.flops(run),
-        measure=sweep.measure,
         suites=sweep.suites,
         prompts=sweep.prompts,
         dataset=kinds.identify(run),
@@ -208,7 +210,7 @@ def run_trial(trial: Trial, folder: Path) -> None:
         folder: the folder of the study. The trial uses FOLDER/trials/FINGERPRINT.
 
     Raises:
-        UserError: the training fails, or the primary measure is no metric of it.
+        UserError: the training fails, or has no validation.
         KeyboardInterrupt: stopped by a signal, after a checkpoint was saved.
     """
     own = folder_of(trial, folder)
@@ -260,26 +262,18 @@ def _identity(trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "values": config_lib.to_dict(trial.values),
         "within": config_lib.to_dict(trial.within),
-        "measure": trial.measure,
         "run": {**run, "data": published(run["data"])},
     }
 
 
 def _measured(trial: Trial, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Returns the entries of a record that come from the rows of metrics: score, curve and cost."""
+    """Returns the entries of a record that come from the rows of metrics: curves and cost."""
     validated = [row for row in rows if "val/loss" in row]
     if not validated:
         raise UserError(f"{trial.name} has no validation; give a set with held-out clips")
-    final = {name: x for name, x in validated[-1].items() if name.startswith("val/")}
-    if trial.measure not in final:
-        raise UserError(
-            f"the measure {trial.measure} is no metric of {trial.name}; "
-            f"{config_lib.nearest(trial.measure, final)}"
-        )
+    names = [name for name in validated[-1] if name.startswith("val/")]
     return {
-        "score": final[trial.measure],
-        "final": final,
-        "curve": [[row["step"], row[trial.measure]] for row in validated],
+        "curves": {name: [[row["step"], row[name]] for row in validated] for name in names},
         "steps": trial.run.train.steps,
         "flops": trial.flops,
         "seconds": 3600 * metrics.hours(rows),

@@ -126,6 +126,8 @@ def _check_stream(stream: Any, container: Any, path: str | os.PathLike) -> None:
     if stream is None:
         cover = ", only a cover picture" if container.streams.video else ""
         reason = f"it has no video stream{cover}; give a video file"
+    elif container.format.name.endswith("_pipe"):  # png_pipe and its like
+        reason = "it is a picture; give a video file"
     elif stream.codec_context is None:
         reason = "its video is of an unknown codec; convert it to h264"
     elif stream.codec_context.width * stream.codec_context.height > streams.MOST_PIXELS:
@@ -279,8 +281,7 @@ class _Window:
         """Raises UserError if the header states a later end than the decoded one."""
         stated, own = streams.stated_seconds(container, self.stream)
         if stated is None:
-            if not container.format.name.endswith("_pipe"):
-                self.notes.append("its header states no length, so a missing end would not show")
+            self.notes.append("its header states no length, so a missing end would not show")
             return
         slack, end = max(0.25, 2 * step), self.end
         if not own:

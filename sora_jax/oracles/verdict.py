@@ -114,7 +114,7 @@ def _no_sentence(prompt: str, error: CaptionError) -> str:
     hinted = {w: word_hint(w, known) for w in words if w not in known or w.isdigit()}
     listed = ", ".join(f"{word}{hint}" for word, hint in hinted.items() if hint)
     return (
-        f"the prompt is no sentence that the world knows{f', with {listed}' if listed else ''}; "
+        f"the prompt is no sentence that the world knows{f': {listed}' if listed else ''}; "
         f"write for example {EXAMPLE!r}"
     )
 

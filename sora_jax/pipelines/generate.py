@@ -72,6 +72,7 @@ class Pipeline:
         shift: float = 1.0,
         trained_on: dict[str, Any] | None = None,
         formats: Sequence[ClipFormat] = (),
+        tasks: Mapping[str, float] | None = None,
     ):
         """Builds a pipeline from loaded modules.
 
@@ -86,14 +87,11 @@ class Pipeline:
             trained_on: the entry `data` of the metadata in the model's weights, which describes
                 its data sets. Default: none, unknown.
             formats: those that the model was trained on. Default: `format` alone.
+            tasks: weights of its training tasks (`flow.tasks`). Default: none, unknown.
         """
-        self.formats = tuple(formats) or (format,)
-        self.model, self.video_tokenizer, self.audio_tokenizer = (
-            model,
-            video_tokenizer,
-            audio_tokenizer,
-        )
-        self.text_tokenizer, self.format = text_tokenizer, format
+        self.formats, self.tasks = tuple(formats) or (format,), dict(tasks or {})
+        self.model, self.text_tokenizer, self.format = model, text_tokenizer, format
+        self.video_tokenizer, self.audio_tokenizer = video_tokenizer, audio_tokenizer
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
         self.gate = Gate()  # which characters may be shown, and by whom
@@ -304,7 +302,8 @@ class Pipeline:
         """
         check_request(request, self.format)
         check_method(request.sampler.method, self.model.config)
-        check_storyboard(request.prompt, self.format, self.formats)
+        families = families_of({"data": self.trained_on})
+        check_storyboard(request.prompt, self.format, self.formats, families)
         check_characters(request, self.model.config.references, self.format.size)
         self.gate.check(request.prompt, request.characters)
         check_words(request, self.text_tokenizer, self.trained_on)
@@ -315,7 +314,7 @@ class Pipeline:
         """
         maker = maker_of(request, self.format)
         added = 0 if maker is None else maker.added(request, self.format)
-        parts = (self.format, self.text_tokenizer, self.trained_on, added)
+        parts = (self.format, self.text_tokenizer, self.trained_on, self.tasks, added)
         return request_notes(request, *parts)
 
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:

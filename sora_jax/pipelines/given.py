@@ -73,6 +73,8 @@ def read_given(
             fields[name], changes = media.fit_sound(*media.read_audio(path), format.samples)
             note(path, changes)
         elif name == "between":
+            if isinstance(path, (str, os.PathLike)) or len(path) != 2:
+                raise UserError("between needs two clips: (first, second)", field=name)
             fields[name] = tuple(clip(name, one) for one in path)
         elif name == "characters":
             fields[name] = {who: Likeness.read(one, format.size) for who, one in path.items()}

@@ -73,7 +73,8 @@ def load_pipeline(
             "the model was trained with "
             f"{format.frames_per_latent}; give the one it was trained with as video_tokenizer"
         )
-    shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
+    flow = weights.metadata.get("run", {}).get("flow", {})
+    shift = flow.get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **tokenizers}
     return Pipeline(
         transformer,
@@ -86,6 +87,7 @@ def load_pipeline(
         shift,
         weights.metadata.get("data"),
         formats,
+        flow.get("tasks"),
     )
 
 

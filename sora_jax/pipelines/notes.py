@@ -67,6 +67,7 @@ def request_notes(
     format: ClipFormat,
     text_tokenizer: PromptEncoder,
     trained_on: Mapping[str, Any],
+    tasks: Mapping[str, float],
     added: int,
 ) -> tuple[str, ...]:
     """Returns remarks for the user on a request.
@@ -76,6 +77,7 @@ def request_notes(
         format: format of the pipeline's clips.
         text_tokenizer: the pipeline's prompt encoder, which knows the vocabulary.
         trained_on: the entry `data` of the metadata in the model's weights; {} if unknown.
+        tasks: weights of the tasks that it was trained on; {} if unknown.
         added: number of video latents by which the request extends given clips; 0 for none.
     """
     notes = []
@@ -87,6 +89,13 @@ def request_notes(
                 f"{request.seconds:g} s become {seconds:g} s: a clip grows by whole latents "
                 f"of {latent:g} s, rounded up"
             )
+    if request.prompt is None and request.sources and added:
+        notes.append("without a prompt the new part may show anything; give one that describes it")
+    if (request.loop or request.between is not None) and tasks and not tasks.get("between"):
+        notes.append(
+            "the model was not trained to join clips (flow.tasks.between=0), so the new part may "
+            "not lead to what follows it"
+        )
     scales = request.sampler.guidance
     if request.negative_prompt and all(scales.scale(m) == 1 for m in MODALITIES):
         notes.append("the negative prompt has no effect: guidance is 1; give for example 2")

@@ -106,7 +106,11 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
     """
     provenance = clip.provenance
     if PARTS & set(provenance.get("task", "").split(" and ")):
-        reason = "the prompt describes only what was added to a clip"
+        reason = (
+            "the prompt describes only what was added to a clip"
+            if provenance.get("prompt")
+            else "there is none"
+        )
         return {"met": None, "reason": reason}
     return judge_prompt(
         provenance.get("prompt", ""), reading, provenance.get("families", ())

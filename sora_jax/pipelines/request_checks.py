@@ -74,7 +74,7 @@ def _check_combination(request: Request) -> None:
     given = [*sources, *pictures, *["given_audio"] * bool(sources and _heard(request))]
     if len(given) > 1:
         raise UserError(
-            f"{request.task}: these cannot be combined; give one of them", field=given[0]
+            f"{' and '.join(given)} cannot be combined; give one of them", field=given[0]
         )
     if request.given_video is not None and _heard(request):
         raise UserError(
@@ -157,7 +157,7 @@ def _check_source(name: str, old: Generated, request: Request, format: ClipForma
         raise UserError(
             f"edit_shot={request.edit_shot}, and the clip has {max(1, len(format.shots))} "
             f"shot{'s' * (len(format.shots) > 1)}; "
-            + (f"give 1 to {len(format.shots)}" if format.shots else "give remixed instead"),
+            + (f"give 1 to {len(format.shots)}" if format.shots else "give it as remixed instead"),
             field="edit_shot",
         )
 
@@ -253,7 +253,7 @@ def _check_types(request: Request) -> None:
         value = getattr(request, name)
         if name == "between" and value is not None:
             if not isinstance(value, tuple) or len(value) != 2:
-                raise UserError("between is no pair; give two clips, (first, second)", field=name)
+                raise UserError("between needs two clips: (first, second)", field=name)
             for clip in value:
                 expect(clip, Generated, name, remedy)
         else:

@@ -33,9 +33,13 @@ def storyboard_of(prompt: str | None) -> Storyboard | None:
     try:
         return parse_storyboard(prompt or "")
     except UserError:
-        if (prompt or "").lstrip().startswith("["):
+        if _is_cards(prompt):
             raise
         return None
+
+
+def _is_cards(prompt: str | None) -> bool:
+    return (prompt or "").lstrip().startswith("[")
 
 
 def format_of_prompt(
@@ -56,28 +60,38 @@ def format_of_prompt(
     return next(fitting, format)
 
 
-def check_storyboard(prompt: str | None, format: ClipFormat, formats: Sequence[ClipFormat]) -> None:
-    """Validates a prompt that is a storyboard of several shots.
+def check_storyboard(
+    prompt: str | None,
+    format: ClipFormat,
+    formats: Sequence[ClipFormat],
+    families: Sequence[str] = (),
+) -> None:
+    """Validates a prompt that is a storyboard.
 
     Args:
-        prompt: the prompt. One that is no storyboard, or one of a single shot, is valid.
+        prompt: the prompt. One that is no storyboard is valid.
         format: that of the pipeline.
         formats: those that its model was trained on.
+        families: the families of scenes that it was trained on. Default: none, unknown.
 
     Raises:
-        UserError: the model learned no clips of several shots, the pipeline's format has other
-            shots, or the prompt begins with "[" but cannot be read as a storyboard.
+        UserError: the model learned no storyboards, or no clips of several shots; the pipeline's
+            format has other shots; or the prompt begins with "[" but cannot be read as a
+            storyboard.
     """
     board = storyboard_of(prompt)
-    if board is None or len(board.shots) == 1:
+    if board is None:
         return
-    if not any(one.shots for one in formats):
+    several = len(board.shots) > 1
+    unknown = bool(families) and "story" not in families and _is_cards(prompt)
+    if unknown or (several and not any(one.shots for one in formats)):
         raise UserError(
-            f"the storyboard has {len(board.shots)} shots, and this model learned no shots; give "
-            "one shot, or weights trained on stories",
+            f"the storyboard has {len(board.shots)} shot{'s' * several}, and this "
+            "model learned no storyboards; give weights trained on stories, or a sentence that "
+            "this model knows",
             field="prompt",
         )
-    if misfit := _misfit(board, format):
+    if several and (misfit := _misfit(board, format)):
         raise misfit
 
 

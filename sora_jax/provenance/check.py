@@ -25,11 +25,13 @@ class Report:
         manifest: the C2PA manifest; None if the file has none.
         picture: the invisible mark in its frames; None if none was found.
         sound: the invisible mark in its audio; None if none was found.
+        searched: whether marks were searched. Default False.
     """
 
     manifest: Manifest | None
     picture: Detection | None
     sound: Detection | None
+    searched: bool = False
 
     @property
     def payloads(self) -> set[int]:
@@ -55,7 +57,7 @@ class Report:
         """The report as text, a line for each fact."""
         lines = ["manifest: none"] if self.manifest is None else _manifest_lines(self.manifest)
         for name, found in (("picture", self.picture), ("sound", self.sound)):
-            said = "none"
+            said = "none" if self.searched else "not searched"
             if found is not None:
                 score = f"score {found.score:.1f}, threshold {found.threshold:.1f}"
                 said = f"{found.payload:08x} ({score}; {found.place})"
@@ -87,7 +89,7 @@ def check(path: str | os.PathLike, authority: Authority | None = None) -> Report
             raise
         changed = dataclasses.replace(found, problems=(*found.problems, str(error)))
         return Report(changed, None, None)
-    return Report(found, *marks)
+    return Report(found, *marks, searched=authority is not None)
 
 
 def _marks(path: str | os.PathLike, key: bytes) -> tuple[Detection | None, Detection | None]:

@@ -314,8 +314,11 @@ class _Loop:
         if math.isfinite(left):  # unknown until a second step has run
             speed = f"{seconds:.3g} s/step, ETA {datetime.timedelta(seconds=round(left))}, "
         self.said = f"{speed}loss {values['loss']:.4f}"
-        self.bar.set_postfix_str(self.said + self.validated)
+        self._say()
         self.window.clear()
+
+    def _say(self) -> None:
+        self.bar.set_postfix_str(", ".join(filter(None, (self.said, self.validated))))
 
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context whose time does not count as training time. It first waits for the
@@ -339,8 +342,8 @@ class _Loop:
                 if self.writer:
                     self.writer.write(self.step, values)
             if "val/loss" in values:
-                self.validated = f", val {values['val/loss']:.4f}"
-                self.bar.set_postfix_str(self.said + self.validated)
+                self.validated = f"val {values['val/loss']:.4f}"
+                self._say()
         if pictures and self.writer and pictures.due(self.step, last):
             with self.paused():
                 self.writer.show(self.step, pictures.call(self.state))

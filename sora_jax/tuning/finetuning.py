@@ -79,10 +79,26 @@ def finetune(videos: str | os.PathLike, workdir: str | os.PathLike, **settings: 
             wrong.
         KeyboardInterrupt: stopped by a signal; the same call goes on.
     """
+    return _begun(videos, workdir, settings).run()
+
+
+def scan_videos(videos: str | os.PathLike, workdir: str | os.PathLike, **settings: Any) -> Path:
+    """Runs the first station of `finetune` alone, the scan, and returns its page.
+
+    The arguments and errors are those of `finetune`, which goes on from the scan.
+    """
+    line = _begun(videos, workdir, settings)
+    line.scan()
+    return line.workdir / "scan" / scan_report.INDEX
+
+
+def _begun(
+    videos: str | os.PathLike, workdir: str | os.PathLike, settings: Mapping[str, Any]
+) -> "_Line":
     chosen = Settings.checked(videos=os.fspath(videos), **settings)
     check_platform()
     enable_compile_cache()
-    return _Line(chosen, files.user_path(workdir).absolute()).run()
+    return _Line(chosen, files.user_path(workdir).absolute())
 
 
 class _Line:
@@ -96,16 +112,20 @@ class _Line:
         self.workdir = workdir
         self.format = format_of(settings.load_base())
 
-    def run(self) -> Finetuned:
-        """Runs the stations that are not done, and returns the result."""
+    def scan(self) -> FolderPlan:
+        """Scans the folder, unless that is done, prints what was found, and returns the plan."""
         s = self.settings
         asked = (s.cuts, s.caption, str(s.clips_per_file), str(self.format))
         self.do("scan", self._scan, scan_report.PLAN, self._contents(), *asked)
-        plan = read_plan(self.workdir / "scan" / scan_report.PLAN)
         found = json.loads((self.workdir / "scan" / scan_report.FACTS).read_text(encoding="utf-8"))
         print(scan_report.sentence(found), flush=True)
         for problem in found["problems"]:
             print(f"  {problem['file']}: {problem['reason']}", flush=True)
+        return read_plan(self.workdir / "scan" / scan_report.PLAN)
+
+    def run(self) -> Finetuned:
+        """Runs the stations that are not done, and returns the result."""
+        s, plan = self.settings, self.scan()
         config = video_folder.VideoFolderConfig(plan.folder, self.format, fit=s.fit, plan=plan)
         built = f"video_folder/{config.name}/{video_folder.VideoFolder.VERSION}"
         self.do("clips", lambda folder: self._clips(folder, config), built, "{scan}", s.fit)
@@ -212,8 +232,8 @@ class _Line:
         if s.tokenizer == "refuse":
             raise UserError(
                 f"the round trip of held-out clips is {psnr:.1f} dB, below {s.min_psnr:g}: a model "
-                "cannot show more than its tokenizer; give tokenizer=both or decoder to fine-tune "
-                "it, or a lower min_psnr",
+                "cannot show more than its tokenizer; give both or decoder to fine-tune it, or a "
+                "lower min_psnr",
                 field="tokenizer",
             )
         what = (

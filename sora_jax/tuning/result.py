@@ -25,7 +25,7 @@ from sora_jax.training.watch import peak_memory
 from sora_jax.tuning import round_trip, scan_report
 from sora_jax.tuning.forecast import Forecast
 from sora_jax.tuning.page import Page
-from sora_jax.tuning.scores import distances, losses
+from sora_jax.tuning.scores import DRAWS, distances, losses
 from sora_jax.tuning.settings import Settings, prompts_of
 from sora_jax.weights import load_video_tokenizer
 
@@ -199,7 +199,8 @@ def write_page(
         ("loss after", f"{loss['after']:.4f}"),
         (
             f"fall of the loss ({loss['clips']} clips)",
-            f"{loss['fall']:.4f}, 95 % {low:.4f} to {high:.4f}",
+            f"{loss['fall']:.4f}, "
+            + (f"95 % {low:.4f} to {high:.4f}" if loss["clips"] > 1 else "no interval of one clip"),
         ),
         *(
             (f"distance of {name} from held-out clips", f"{value:.1f}")
@@ -207,6 +208,10 @@ def write_page(
         ),
     ]
     page.table(("score", "value"), rows)
+    page.text(
+        f"The losses before and after are means over {DRAWS} draws of noise for each clip. The "
+        "validation in the curve has other noise, so its values differ."
+    )
     page.text(
         "The distance is a Frechet distance of diagonal Gaussians over this project's own features "
         "(latents of its video tokenizer, log-mel levels). It is no FVD. That of the training "

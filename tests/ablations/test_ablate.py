@@ -15,7 +15,7 @@ from toy_sweep import write_sweep
 from sora_jax.training import metrics
 
 ROOT = Path(__file__).parents[2]
-EXACT = ("score", "final", "curve", "weights", "flops", "fingerprint")
+EXACT = ("curves", "weights", "flops", "fingerprint")
 
 
 def command(sweep, workdir, *options):

@@ -94,6 +94,11 @@ def test_trials_that_are_the_same_are_trained_once(tmp_path):
             "",
             "two arms are named a, and differ in model.depth",
         ),
+        (
+            'param("model.depth", [1])',
+            "measure='val/video_los',",
+            "measure='val/video_los' is no metric of depth=1; did you mean 'val/video_loss'",
+        ),
     ],
 )
 def test_sweeps_that_cannot_be_are_refused(tmp_path, trials, more, message):
@@ -123,12 +128,23 @@ def test_the_folder_of_a_study(tmp_path):
     fingerprint = trial.plan(read_sweep(sweep))[0][0].fingerprint
     published = sweep.with_suffix("") / f"{fingerprint}.json"
     published.parent.mkdir()
-    published.write_text('{"arm": "depth=1"}')
+    curves = {"val/loss": [[1, 3.0], [2, 2.0]], "val/audio_loss": [[2, 1.0]]}
+    published.write_text(json.dumps({"arm": "depth=1", "curves": curves}))
     study, trials, _ = open_study(sweep, folder)
     assert study.question == "Does a second pair of blocks help?"
-    assert study.records() == [{"arm": "depth=1"}] and read_study(folder) == study
+    (record,) = study.records()
+    assert (record["arm"], record["measure"], record["score"]) == ("depth=1", "val/loss", 2.0)
+    assert record["curve"] == [[1, 3.0], [2, 2.0]] and read_study(folder) == study
     assert read_trial(folder, fingerprint).run == trials[0].run
     assert open_study(sweep, folder)[0] == study
+    # with another measure the records are read anew
+    write_sweep(tmp_path, more="measure='val/audio_loss',")
+    (record,) = open_study(sweep, folder)[0].records()
+    assert (record["measure"], record["score"]) == ("val/audio_loss", 1.0)
+    write_sweep(tmp_path, more="measure='val/video_loss',")
+    with pytest.raises(UserError, match="has no curve of val/video_loss; delete it, and run again"):
+        open_study(sweep, folder)[0].records()
+    write_sweep(tmp_path)
     other = write_sweep(tmp_path, name="other")
     with pytest.raises(UserError, match="holds the study tiny, not other; give another workdir"):
         open_study(other, folder)

@@ -149,7 +149,7 @@ def test_a_loop_from_a_picture_begins_with_it(pipeline, clips):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (lambda a, b: {"between": a}, "between is no pair"),
+        (lambda a, b: {"between": a}, "between needs two clips"),
         (lambda a, b: {"between": (a, b.frames)}, "give a clip that a pipeline made"),
         (lambda a, b: {"between": (a, b), "continued": a}, "cannot be combined"),
         (lambda a, b: {"preceded": a, "given_audio": a.samples}, "cannot be combined"),

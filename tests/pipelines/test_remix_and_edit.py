@@ -113,7 +113,7 @@ def test_what_cannot_be_is_refused(pipeline, clip, fields, message):
 def test_formats_must_fit(pipeline, story, clip, told):
     with pytest.raises(UserError, match="give a pipeline of the same format"):
         story.generate(request(remixed=clip))
-    with pytest.raises(UserError, match="has 1 shot; give remixed instead"):
+    with pytest.raises(UserError, match="has 1 shot; give it as remixed instead"):
         pipeline.generate(request(edited=clip, edit_shot=1))
     with pytest.raises(UserError, match="has 2 shots; give 1 to 2"):
         story.generate(request(edited=told, edit_shot=3))

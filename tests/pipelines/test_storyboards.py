@@ -42,10 +42,13 @@ def test_shots_that_the_format_lacks_are_named(pipeline):
 def test_a_model_without_shots_says_so(pipeline):
     plain = copy.copy(pipeline)
     plain.formats = (FORM,)
-    with pytest.raises(UserError, match="this model learned no shots; give one shot, or weights"):
+    with pytest.raises(UserError, match="this model learned no storyboards; give weights"):
         made(plain, CARDS)
     one = made(plain, HEAD + FIRST.format(2))
     assert one.format == FORM
+    plain.trained_on = {"source": "playhouse", "family": "room"}
+    with pytest.raises(UserError, match="the storyboard has 1 shot, and this model learned no"):
+        made(plain, HEAD + FIRST.format(2))
 
 
 def test_cards_that_cannot_be_read_say_where(pipeline):

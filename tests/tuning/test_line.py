@@ -65,7 +65,9 @@ def test_a_tokenizer_that_is_too_poor_may_be_refused(base):
     files = {"base": str(base / "nano.safetensors")}
     line = finetuning._Line(Settings.checked(videos="x", tokenizer="refuse", **files), base / "no")
     assert not line._tunes(28.1)
-    with pytest.raises(UserError, match=r"held-out clips is 21.6 dB, below 28: .* tokenizer=both"):
+    with pytest.raises(
+        UserError, match=r"held-out clips is 21.6 dB, below 28: .* give both or decoder"
+    ):
         line._tunes(21.6)
 
 
@@ -171,3 +173,9 @@ def test_lora_of_a_folder(videos, settings, base, tmp_path):
     files = (done.video_tokenizer, done.audio_tokenizer)
     pipeline = load_pipeline(base / "nano.safetensors", *files, done.weights)
     assert "moss" in pipeline.text_tokenizer.ids
+
+
+def test_a_scan_alone(videos, settings, tmp_path):
+    page = finetuning.scan_videos(videos, tmp_path / "run", **settings)
+    assert "word" in page.read_text()
+    assert {p.name for p in (tmp_path / "run").iterdir() if p.is_dir()} == {"scan"}

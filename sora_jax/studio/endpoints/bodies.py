@@ -165,10 +165,9 @@ def number(
     if value is None:
         return None
     kind = "a whole number" if whole else "a number"
-    wrong = invalid(
-        f"The parameter {name!r} is {str(value)[:40]!r}; give {kind} from {low:g} to {high:g}.",
-        name,
-    )
+    given = repr(value)[:40] if isinstance(value, str) else str(value)[:40]
+    limits = " to ".join(f"{x:g}" if abs(x) < 1e6 else str(int(x)) for x in (low, high))
+    wrong = invalid(f"The parameter {name!r} is {given}; give {kind} from {limits}.", name)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise wrong
     if isinstance(value, str) and not re.fullmatch(r"-?\d{1,12}(\.\d{1,12})?", value):

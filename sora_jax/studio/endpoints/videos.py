@@ -222,10 +222,13 @@ def _change(call: Call, source: sources.Source, job: str) -> dict[str, Any]:
     format = like = source.format
     if like not in model.formats:
         format = model.like((like.height, like.width), float(like.fps))
-    if shot is not None and (strength is not None or shot > len(format.shots)):
+    if shot is not None and strength is not None:
+        raise invalid("An edit of one shot has no 'strength'; leave it or 'shot' out.", "strength")
+    if shot is not None and shot > len(format.shots):
+        count = len(format.shots)
         raise invalid(
-            f"The parameter 'shot' is {shot}, and the video has {len(format.shots) or 1} "
-            "shots; an edit of one shot has no 'strength'.",
+            f"The parameter 'shot' is {shot}, and the video has "
+            + (f"{count} shots; give 1 to {count}." if count else "one shot; leave 'shot' out."),
             "shot",
         )
     request = _settings(call) | {"source": source.place, "strength": strength, "shot": shot}

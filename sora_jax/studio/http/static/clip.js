@@ -40,14 +40,14 @@ function content(clip, loaded, again) {
   const title = published?.title || video.prompt;
   const made = clip.lineage.find((node) => node.id === video.id);
   const parent = made && clip.lineage.find((node) => node.key === made.parent);
-  const from = parent && [" of ", parent.id ? h("a", { href: path("clip", parent.id) }, parent.title || parent.prompt) : "a clip that is not shown"];
+  const from = parent && [" of ", parent.id ? h("a", { href: path("clip", parent.id) }, parent.title || parent.prompt) : parent.deleted ? "a deleted clip" : "a clip that is not shown"];
   const who = [clip.mine ? "you" : h("span.name", {}, made?.account ?? ""), published && !clip.mine && [" · ", followButton(published)]];
   return [
     h("div.stage", {}, done ? player(video.content_urls, video.size, title, clip.readings) : h("div.mat.failed", {}, video.status === "failed" ? "No clip" : "")),
     h("div.narrow", {},
       h("h1", {}, title),
       title !== video.prompt && h("p.lead", {}, video.prompt),
-      h("p.hint", {}, KINDS[clip.kind], from, " by ", who, ` · ${ago(video.created_at)} · seed ${video.seed} · `, h("span", { class: published ? "public" : "" }, published ? "published" : "private")),
+      h("p.hint", {}, KINDS[clip.kind], " by ", who, from, ` · ${ago(video.created_at)} · seed ${video.seed} · `, h("span", { class: published ? "public" : "" }, published ? "published" : "private")),
       video.status === "failed" && h("p.problem", {}, video.error.message),
       done && actions(clip, loaded, again)),
     h("div.columns", {}, done && h("div", {}, h("h2", {}, "What the oracles read"), facts(clip.readings), notes(video.notes)),

@@ -44,7 +44,7 @@ export function facts(readings) {
       ? [h("b", {}, `${met} of ${read.length}`), ` facts of the prompt ${read.length === 1 ? "is" : "are"} met`]
       : [h("b", {}, "Not judged"), h("span.reason", {}, verdict.reason ?? "")]),
     lines.length > 0 && h("table", {},
-      h("thead", {}, h("tr", {}, ["fact", "asked", "read", "result"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["fact", "asked", "seen", "result"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows(lines))),
     details(readings.oracles ?? {}));
 }
@@ -60,9 +60,9 @@ function details(oracles) {
   const offset = sync.offset_ms === null || sync.offset_ms === undefined ? "" : `, offset ${sync.offset_ms} ms`;
   const pairs = [
     ["Balls seen", oracles.balls?.length ? oracles.balls.map(ball).join("; ") : oracles.balls && "none"],
-    ["Sound and picture", sync.unscored ? `not scored: ${sync.unscored}` : sync.f1_100ms !== undefined && `F1 ${sync.f1_100ms} at 100 ms${offset}`],
+    ["Sync of sound and picture", sync.unscored ? `not scored: ${sync.unscored}` : sync.f1_100ms !== undefined && `F1 ${sync.f1_100ms} of impacts within 100 ms${offset}`],
     ["Materials heard", oracles.heard_materials?.length ? word(oracles.heard_materials) : null],
-    ["Soundscape", oracles.ambience === undefined ? null : (oracles.ambience ?? "none of the world's")],
+    ["Ambience", oracles.ambience === undefined ? null : (oracles.ambience ?? "none of the world's")],
     ["Cuts", oracles.cuts?.length ? oracles.cuts.map((t) => `${t} s`).join(", ") : null],
     ["Faces", oracles.faces?.length ? `${oracles.faces.length}` : null],
   ].filter(([, value]) => value);

@@ -30,7 +30,7 @@ export function storyboard(loaded, people) {
   const add = h("button", { type: "button", onclick: () => { cards.push(card(cards.at(-1)?.values() ?? {})); show(); } }, icon("create"), "Add a shot");
   const element = h("div.storyboard", {},
     most === 1 && h("p.notice", {}, "The loaded model learned clips of one shot. A storyboard of several needs weights that were trained on stories."),
-    h("div.grid", {}, field("Style", style), field("Soundscape", sound), field("Cast", cast, loaded.references ? "One or two recorded characters." : "One or two handles."), field("Ball", ball)),
+    h("div.grid", {}, field("Style", style), field("Ambience", sound), field("Cast", cast, loaded.references ? "One or two recorded characters." : "One or two handles."), field("Ball", ball)),
     list, add);
 
   function handles() {
