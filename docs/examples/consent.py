@@ -25,6 +25,7 @@ challenge = challenges.issue("ann")  # challenge.words are the phrase
 person = catalogue("held_out")[3]
 (clip,) = render_takes([capture(person, challenge.words, seed=50)], FORMAT, 1)
 shown = references(person, 7)  # four stills and a voice
+assert shown.samples is not None  # animals have none
 parts = (clip, shown.stills, shown.samples, challenges, OracleVerifier(), records)
 mika = enrol("ann", "mika", challenge.number, *parts)
 print(f"recorded @{mika.handle} of {mika.owner}, granted to {mika.grant}")
