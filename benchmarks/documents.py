@@ -30,6 +30,7 @@ from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.evaluation.calibrate import STABLE
+from sora_jax.evaluation.drift import MEASURES
 from sora_jax.evaluation.results import MADE_WITH
 from sora_jax.models.cost import quantity
 from sora_jax.tables import markdown, number
@@ -42,6 +43,7 @@ SOURCES = {
     "evaluation": "scores.json",
     "scoreboard": "scores.json",
     "calibration": "calibration.json",
+    "drift": "drift.json",
 }
 
 _CHECK = flags.DEFINE_bool(
@@ -284,6 +286,20 @@ def calibration(results: Results) -> str:
         )
     header = ["oracle", "ground truth", "degraded (lowest)", "corrupted (highest)"]
     return markdown([*header, "shuffled or empty (highest)", "clips"], rows)
+
+
+@register_table("drift")
+def drift(results: Results) -> str:
+    """Returns the table of what changes when clips are extended, for every second window."""
+    result = results["results"]
+    rows = []
+    for window in result["windows"][::2]:
+        cells = []
+        for name in MEASURES:
+            value, low, high = (f"{window[name][key]:.2f}" for key in ("value", "low", "high"))
+            cells.append(f"{value} ({low} to {high})")
+        rows.append([f"{window['seconds']:.1f}", *cells])
+    return markdown(["seconds", *MEASURES.values()], rows)
 
 
 @register_table("sizes")

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sora_jax import environment, files
+from sora_jax import files
 from sora_jax.clip import Clip
 from sora_jax.config import known_keywords
-from sora_jax.evaluation.results import claim
+from sora_jax.evaluation.results import claim, sign
 from sora_jax.evaluation.statistics import interval
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.oracles.facts import MIN_FOUND
@@ -43,7 +43,7 @@ MEASURES = {
     "background": "colour of the background, of 255",
     "ball": "colour of the balls, of 255",
     "level": "level of the audio, dB",
-    "kept": "clips with the balls of window 0",
+    "kept": "share with the balls of window 0",
 }
 QUIET = -80.0  # dB below full scale
 CLIPS, RESULT, PICTURE = "clips.jsonl", "drift.json", "drift.png"
@@ -79,7 +79,7 @@ def measure_drift(
 
     Returns:
         {"windows": [{"seconds": end of the window, measure: {"value", "low", "high", "n"}}]} and
-        the settings. The folder has it in drift.json, with drift.png.
+        the settings. The folder has it in drift.json, with drift.png and made_with.json.
 
     Raises:
         UserError: the folder holds another measurement, or a clip cannot be extended.
@@ -107,10 +107,11 @@ def measure_drift(
             with done.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             say(f"{number + 1} of {num_clips}: {prompt}")
-        result = {**summary(rows[:num_clips]), **settings, **environment.record()}
+        result = {**summary(rows[:num_clips]), **settings}
         files.write(folder / RESULT, json.dumps(result, indent=1) + "\n")
         with files.replacing(folder / PICTURE) as partial:
             picture(result["windows"]).savefig(partial, format="png", dpi=120, metadata={})
+        sign(folder)
     return result
 
 
