@@ -192,6 +192,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name in MEASURES:
             values = [row[name][k] for row in rows if row[name][k] is not None]
             low, high = interval(values) if values else (None, None)
+            if k == 0 and name != "kept":
+                low = high = 0.0  # a difference from itself
             mean = float(np.mean(values)) if values else None
             window[name] = {"value": mean, "low": low, "high": high, "n": len(values)}
         windows.append(window)

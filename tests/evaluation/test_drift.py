@@ -58,6 +58,7 @@ def test_summary():
     found = drift.summary(rows)
     first, second = found["windows"]
     assert (first["seconds"], second["seconds"]) == (2.125, 4.125) and found["clips"] == 2
+    assert first["level"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 2}
     assert (second["level"]["value"], second["level"]["n"]) == (2.0, 2)
     assert (second["ball"]["value"], second["ball"]["n"]) == (3.0, 1)
     drift.picture(found["windows"])
