@@ -85,7 +85,8 @@ def measures(run: AnyRun) -> list[str]:
         found = [*losses, *found, *(f"{one}/{name}" for one in several for name in losses)]
     else:
         program, (batch, *_) = _tokenizer(run)
-        found = list(jax.eval_shape(program.loss, program.params, batch, jax.random.key(0))[1])
+        terms = jax.eval_shape(program.loss, program.params, batch, jax.random.key(0))[1]
+        found = list(dict.fromkeys(("loss", *terms)))
         found = [f"{one}/{name}" for one in several for name in found] or found
     return [f"val/{name}" for name in found]
 
