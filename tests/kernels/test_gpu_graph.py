@@ -36,6 +36,8 @@ ENTRY %main (a: bf16[4,8], b: f32[8]) -> (f32[4,8], f32[8]) {
 OURS = {
     ("temporal_attention", "t16", "forward"): (1.01, 2),
     ("temporal_attention", "t16_shared", "forward"): (1.01, 2),
+    ("temporal_attention", "t16", "jvp"): (1.01, 2),
+    ("temporal_attention", "t16_shared", "jvp"): (1.01, 2),
     ("temporal_attention", "xl", "backward"): (1.1, 5),
     ("temporal_attention", "frame16", "forward"): (1.01, 2),
     ("temporal_attention", "frame16", "backward"): (1.05, 5),
@@ -50,6 +52,7 @@ OURS = {
 XLA = {
     ("temporal_attention", "t16", "forward"): (6.3, 15),
     ("temporal_attention", "xl", "backward"): (10.5, 36),
+    ("temporal_attention", "t16", "jvp"): (8.0, 40),
     ("conv_prologue", "wan_480_full", "forward"): (2.0, 3),
     ("gated_norm", "t16", "forward"): (1.6, 2),
     ("gated_norm", "t16", "backward"): (2.0, 6),
