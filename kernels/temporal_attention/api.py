@@ -19,7 +19,6 @@ from kernels import settings
 from kernels.batching import fold_vmap
 from kernels.both_modes import Operation
 from kernels.dispatch import Implementation, select
-from kernels.errors import Unsupported
 from kernels.temporal_attention.specs import Spec, Windows
 
 # In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
@@ -29,7 +28,8 @@ IMPLEMENTATIONS = {
     "pallas_tpu": Implementation("kernels.temporal_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.temporal_attention.reference"),
 }
-# Implementation -> the module of its kernel for forward mode, `jvp`.
+# Implementation -> the module of its kernel for forward mode, `jvp`. JAX refuses `jax.jvp` of the
+# others, but "xla".
 FORWARD_MODE = {"triton": "kernels.temporal_attention.triton_jvp"}
 
 
@@ -296,24 +296,35 @@ def _kernel(
     def forward(*arrays):
         return module.forward(spec_of(*arrays), *arrays)
 
-    def joint(tangents, *arrays):
-        if name not in FORWARD_MODE:
-            raise Unsupported(
-                f"temporal_attention, {name}: has no forward mode; "
-                f"{', '.join(FORWARD_MODE)} and xla have"
-            )
-        kernels = importlib.import_module(FORWARD_MODE[name])
-        return kernels.jvp(spec_of(*arrays), tangents, *arrays)
-
     def backward(do, *arrays):
         return module.backward(spec_of(*arrays), do, *arrays)
 
     # A second derivative differentiates this, and is refused.
-    backward = fold_vmap(backward, (True, *has_batch), f"temporal_attention, {name}")
+    title = f"temporal_attention, {name}"
+    backward = fold_vmap(backward, (True, *has_batch), title)
 
     def pull_back(do, *arrays):
         dq, dk, dv, dq_scale, dk_scale, dshared_k, dshared_v = backward(do, *arrays)
+        # None for angles, which are constants, and for visible and shifted, which have no
+        # derivative.
         scales = dq_scale.sum(0), dk_scale.sum(0)
         return dq, dk, dv, *scales, None, None, dshared_k, dshared_v, None
 
-    return Operation(f"temporal_attention, {name}", forward, joint, pull_back, has_batch, varies)
+    if name in FORWARD_MODE:
+
+        def joint(tangents, *arrays):
+            kernels = importlib.import_module(FORWARD_MODE[name])
+            return kernels.jvp(spec_of(*arrays), tangents, *arrays)
+
+        return Operation(title, forward, joint, pull_back, has_batch, varies)
+    forward = fold_vmap(forward, has_batch, title)
+    attend = jax.custom_vjp(forward)
+
+    def save(*arrays):
+        return forward(*arrays), arrays
+
+    def pull_back_saved(arrays, do):
+        return pull_back(do, *arrays)
+
+    attend.defvjp(save, pull_back_saved)
+    return attend

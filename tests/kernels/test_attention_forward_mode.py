@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from conformance import Op, quick_jit
 
-from kernels import target
-from kernels.errors import Unsupported
 from kernels.temporal_attention import api, temporal_attention
 from kernels.temporal_attention.specs import Spec, Windows, inputs
 
@@ -200,12 +198,3 @@ def test_mapped_and_sharded():
     want = tangents("xla")
     for options in ({}, {"sharding": sharding}):
         np.testing.assert_allclose(tangents("triton", **options), want, atol=1e-5)
-
-
-def test_no_forward_mode_on_a_tpu():
-    tpu, given = target.Target("tpu", "TPU v6 lite"), inputs(PLAIN)
-    with (
-        target.assume(tpu),
-        pytest.raises(Unsupported, match=r"pallas_tpu: has no forward mode; triton and xla have"),
-    ):
-        along(PLAIN, None, given)

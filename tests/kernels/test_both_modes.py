@@ -2,13 +2,16 @@
 JAX. Its kernels are plain JAX too, so that only the rules are tested here.
 """
 
+import dataclasses
 import functools
+from contextvars import copy_context
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels import target
 from kernels.batching import fold_vmap
 from kernels.both_modes import Operation
 from kernels.errors import Unsupported
@@ -203,6 +206,21 @@ def test_each_mode_runs_the_fewest_kernels(use, kernels):
     RAN.clear()
     jax.jit(functools.partial(use, operation())).lower()
     assert sorted(RAN) == kernels
+
+
+def test_kernels_keep_the_settings_of_their_creation():
+    """A program may be lowered after the context of its settings has ended."""
+    seen = []
+
+    def kernel(*arrays):
+        seen.append(target.current())
+        return plain(*arrays)
+
+    with target.assume(target.H200):
+        chosen = dataclasses.replace(operation(), forward=kernel, context=copy_context())
+        traced = jax.jit(functools.partial(once, chosen)).trace(X, W)
+    traced.lower()
+    assert seen == [target.H200]
 
 
 def test_what_has_no_batch_is_not_mapped():
