@@ -126,6 +126,7 @@ def pointwise_entries(size: str) -> list[Entry]:
     return [
         Entry("pointwise", prologue, "forward", OURS),
         Entry("pointwise", gate, "backward", OURS),
+        Entry("pointwise", gate, "forward", OURS),
         Entry("pointwise", prologue, "backward", OURS),
         Entry("vae_conv", conv, "forward", OURS),
     ]

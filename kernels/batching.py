@@ -4,7 +4,8 @@ JAX has no batching rule for the call of a kernel, and no derivative. A second d
 one, because it differentiates the passes of a `jax.custom_vjp`. It is refused in one line.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,32 +33,42 @@ def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Cal
     @once.defjvp
     def derivative(primals, tangents):
         raise Unsupported(
-            f"{name}: differentiates once, in reverse mode; implementation='xla' differentiates "
-            "any number of times, in both modes"
+            f"{name}: differentiates once; implementation='xla' differentiates any number of times"
         )
 
     @mapped.def_vmap
     def rule(size, is_mapped, *arguments):
-        if any(
-            any(jax.tree.leaves(m)) for m, has in zip(is_mapped, has_batch, strict=True) if not has
-        ):
-            raise NotImplementedError(
-                f"{name} under jax.vmap maps what has a batch axis only; use jax.lax.map for "
-                "its scales and angles"
-            )
-
-        def fold(x, m):
-            x = x if m else jnp.broadcast_to(x, (size, *x.shape))
-            return x.reshape(size * x.shape[1], *x.shape[2:])
-
+        check_mapped([any(jax.tree.leaves(m)) for m in is_mapped], has_batch, name)
         folded = [
-            jax.tree.map(fold, a, m) if has else a
+            jax.tree.map(functools.partial(fold, size=size), a, m) if has else a
             for a, m, has in zip(arguments, is_mapped, has_batch, strict=True)
         ]
-        results = mapped(*folded)
-        unfolded = jax.tree.map(
-            lambda x: x.reshape(size, x.shape[0] // size, *x.shape[1:]), results
-        )
+        unfolded = jax.tree.map(functools.partial(unfold, size=size), mapped(*folded))
         return unfolded, jax.tree.map(lambda _: True, unfolded)
 
     return mapped
+
+
+def check_mapped(mapped: Sequence[bool], has_batch: Sequence[bool], name: str) -> None:
+    """Raises `NotImplementedError` if an argument of `name` is mapped that has no batch axis.
+
+    `mapped` and `has_batch` have an entry for each argument.
+    """
+    if any(m and not has for m, has in zip(mapped, has_batch, strict=True)):
+        raise NotImplementedError(
+            f"{name} under jax.vmap maps what has a batch axis only; use jax.lax.map for its "
+            "scales and angles"
+        )
+
+
+def fold(x: jax.Array, mapped: bool, size: int) -> jax.Array:
+    """Returns x [N, B, ...] as [N B, ...], with N = `size`. An x that is not mapped has no axis N,
+    and is repeated.
+    """
+    x = x if mapped else jnp.broadcast_to(x, (size, *x.shape))
+    return x.reshape(size * x.shape[1], *x.shape[2:])
+
+
+def unfold(x: jax.Array, size: int) -> jax.Array:
+    """Inverts `fold`: x [N B, ...] -> [N, B, ...]."""
+    return x.reshape(size, x.shape[0] // size, *x.shape[1:])

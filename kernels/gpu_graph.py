@@ -230,11 +230,16 @@ def _gated(given, spec, implementation):
     return gated_norm(**given, implementation=implementation)
 
 
+DIRECTIONS = ("forward", "backward", "jvp")
 OPS = {
     "temporal_attention": (_temporal, ("t16", "t16_shared", "xl", "frame16", "t16_window")),
     "conv_prologue": (_prologue, ("wan_480_full", "coarse_720")),
     "gated_norm": (_gated, ("t16", "s")),
 }
+
+
+def _along(function, free, fixed, tangents):
+    return jax.jvp(lambda free: function(free, fixed), (free,), (tangents,))
 
 
 def _both_passes(save, free, fixed, gradients):
@@ -257,7 +262,7 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
     Args:
         op: name of the operation, such as "temporal_attention".
         case: name of its workload, such as "t16".
-        direction: "forward" or "backward".
+        direction: "forward", "backward" or "jvp", which is forward mode.
         implementation: "triton" or "xla".
     """
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
@@ -271,6 +276,8 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
             functools.partial(forward, implementation=implementation),
             (free, fixed),
         )
+        if direction == "jvp":
+            function, arguments = functools.partial(_along, function), (free, fixed, free)
         if direction == "backward":
             gradients = jax.eval_shape(function, free, fixed)
             save = functools.partial(save, implementation=implementation)
@@ -324,7 +331,7 @@ def main() -> None:
     )
     parser.add_argument("--op", choices=OPS, help="operation; default: all")
     parser.add_argument("--case", help="named workload of --op, such as t16; default: a few")
-    parser.add_argument("--direction", choices=("forward", "backward"), help="default: both")
+    parser.add_argument("--direction", choices=DIRECTIONS, help="default: all that the op has")
     parser.add_argument("--implementation", choices=("xla", "triton"), help="default: both")
     parser.add_argument(
         "--install",
@@ -373,7 +380,9 @@ def main() -> None:
     for op in [flags.op] if flags.op else OPS:
         for case in [flags.case] if flags.case else OPS[op][1]:
             spec = importlib.import_module(f"kernels.{op}.specs").SPECS[case]
-            for direction in [flags.direction] if flags.direction else ("forward", "backward"):
+            for direction in [flags.direction] if flags.direction else DIRECTIONS:
+                if not hasattr(spec, f"{direction}_bytes"):
+                    continue
                 least = getattr(spec, f"{direction}_bytes")
                 for implementation in (
                     [flags.implementation] if flags.implementation else ("xla", "triton")

@@ -21,7 +21,7 @@ def workloads(size: str) -> list[Workload]:
     found = [
         only_ours(suite, workload) for suite in SOURCES for workload in load(suite).workloads(size)
     ]
-    return [workload for workload in found if workload.forms]
+    return [workload for workload in found if workload.forms and workload.differentiable]
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:

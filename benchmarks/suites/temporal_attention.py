@@ -9,6 +9,7 @@ from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.temporal_attention import reference, temporal_attention
+from kernels.temporal_attention.api import FORWARD_MODE
 from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, Windows, inputs
 
 DIFFERENTIABLE = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
@@ -27,11 +28,10 @@ def workloads(size: str) -> list[Workload]:
     (also for TPUs).
     """
     on_gpu = {"t16": SPECS["t16"]} | {name: SPECS[name] for name in (*PRIMARY, *SPECS)}
-    return [
-        workload(name, spec)
-        for name, spec in {"tiny": TINY, "cpu": {**CPU, "nano": SPECS["nano"]}, "gpu": on_gpu}[
-            size
-        ].items()
+    sizes = {"tiny": TINY, "cpu": {**CPU, "nano": SPECS["nano"]}, "gpu": on_gpu}
+    along = {"tiny": ("tiny",), "cpu": ("t16_small",), "gpu": ("t16", "xl", "t16_shared")}
+    return [workload(name, spec) for name, spec in sizes[size].items()] + [
+        forward_mode(name, sizes[size][name]) for name in along[size]
     ]
 
 
@@ -62,4 +62,34 @@ def workload(name: str, spec: Spec) -> Workload:
         reference=attend,
         forms=forms,
         differentiable=DIFFERENTIABLE,
+    )
+
+
+def forward_mode(name: str, spec: Spec) -> Workload:
+    """Returns the workload of attention along time and its tangent, of shapes `spec`, by our
+    kernel and by XLA. It is named NAME_jvp.
+    """
+
+    def operation(x: dict, implementation: str) -> tuple:
+        fixed = x["primals"]
+        masks = {"causal": spec.causal, "windows": spec.windows, "implementation": implementation}
+
+        def attend(free: dict) -> jax.Array:
+            return temporal_attention(**(fixed | free), **masks)
+
+        free = {key: fixed[key] for key in x["tangents"]}
+        return jax.jvp(attend, (free,), (x["tangents"],))
+
+    def along(seed: int) -> dict:
+        primals, others = inputs(spec, seed), inputs(spec, seed + 1)
+        tangents = {key: others[key] for key in DIFFERENTIABLE if key in primals}
+        return {"primals": primals, "tangents": tangents}
+
+    forms = ours("temporal_attention", spec, operation)
+    return Workload(
+        name=f"{name}_jvp",
+        costs={"forward": Cost(spec.jvp_bytes, 3 * spec.forward_flops)},
+        inputs=along,
+        reference=functools.partial(operation, implementation="xla"),
+        forms={form: make for form, make in forms.items() if form in (*FORWARD_MODE, "xla")},
     )

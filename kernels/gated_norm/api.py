@@ -15,11 +15,10 @@ from jaxtyping import Float
 from kernels import settings
 from kernels.batching import fold_vmap
 from kernels.dispatch import Implementation, select
-from kernels.gated_norm import reference
 from kernels.gated_norm.specs import Spec
 
-# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check` and
-# `backward`, and use the reference's forward pass.
+# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
+# `forward` and `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.gated_norm.triton", "gpu"),
     "xla": Implementation("kernels.gated_norm.reference"),
@@ -50,7 +49,7 @@ def gated_norm(
         gate, shift, scale: [..., D] of x's dtype or float32; the same for all S sites (tokens) of a
             frame.
         implementation: "triton" or "xla". Default: the first that this platform supports. A named
-            implementation never falls back. Implementations differ in the gradient only.
+            implementation never falls back.
         sharding: the sharding of x on a mesh; default None, one device. The operation runs inside a
             `shard_map`, on each device's part. All axes except D may be sharded. f is sharded as x;
             gate, shift and scale as the axes before S.
@@ -132,21 +131,25 @@ def _run(
 
 @functools.cache
 def _kernel(name: str, module: Any, key: Hashable) -> Callable[..., tuple[Array, Array]]:
-    """Returns a function (x, f, gate, shift, scale) -> (y, z): the reference's forward pass with an
-    implementation's gradient.
+    """Returns a function (x, f, gate, shift, scale) -> (y, z): the kernels of an implementation, as
+    one function that supports reverse mode and vmap.
 
     `key` is `settings.key()`. It is an argument so that this function's cache depends on all
     settings that a trace depends on.
     """
 
+    def forward(x, *arrays):
+        return module.forward(Spec(*x.shape, dtype=x.dtype.name), x, *arrays)
+
     def backward(y, *arrays):
         return module.backward(Spec(*y.shape, dtype=y.dtype.name), y, *arrays)
 
+    forward = fold_vmap(forward, (True,) * 5, f"gated_norm, {name}")
     backward = fold_vmap(backward, (True,) * 6, f"gated_norm, {name}")
-    function = jax.custom_vjp(reference.gated_norm)
+    function = jax.custom_vjp(forward)
 
     def save(x, f, gate, shift, scale):
-        y, z = reference.gated_norm(x, f, gate, shift, scale)
+        y, z = forward(x, f, gate, shift, scale)
         return (y, z), (y, f, gate, scale)
 
     def pull_back(residuals, gradients):

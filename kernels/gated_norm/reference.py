@@ -6,9 +6,6 @@ scale c [N, D], each shared by all sites of a frame. d runs over D, and eps is E
     y = x + a f,   rounded to the dtype of x                                                     (1)
     n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                  (2)
     z = (1 + c) n + b                                                                            (3)
-
-Compiled by XLA, this forward pass moves nearly the minimum of bytes. Every implementation
-therefore uses it, and kernels compute the gradient only.
 """
 
 import jax

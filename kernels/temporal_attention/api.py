@@ -4,6 +4,7 @@
 """
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from kernels import settings
 from kernels.batching import fold_vmap
+from kernels.both_modes import Operation
 from kernels.dispatch import Implementation, select
 from kernels.temporal_attention.specs import Spec, Windows
 
@@ -26,6 +28,9 @@ IMPLEMENTATIONS = {
     "pallas_tpu": Implementation("kernels.temporal_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.temporal_attention.reference"),
 }
+# Implementation -> the module of its kernel for forward mode, `jvp`. JAX refuses `jax.jvp` of the
+# others, but "xla".
+FORWARD_MODE = {"triton": "kernels.temporal_attention.triton_jvp"}
 
 
 def temporal_attention(
@@ -80,8 +85,9 @@ def temporal_attention(
             arguments are replicated.
 
     Returns:
-        [..., T, S, H, D] of q's dtype. A kernel can be differentiated once, in reverse mode; "xla"
-        any number of times and in both modes.
+        [..., T, S, H, D] of q's dtype. A kernel can be differentiated once: "triton" in both modes,
+        also in reverse mode past a tangent behind `jax.lax.stop_gradient`, "pallas_tpu" in reverse
+        mode. "xla" can be differentiated any number of times.
 
     Raises:
         ValueError: shapes or dtypes do not match, windows do not fit the grid, an axis is sharded
@@ -282,8 +288,9 @@ def _kernel(
     `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
     """
     # For q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted: whether the array
-    # leads with B. vmap folds its axis into that B.
+    # leads with B, and whether it has a derivative.
     has_batch = (True, True, True, False, False, False, True, True, True, False)
+    varies = (True, True, True, True, True, False, False, True, True, False)
     spec_of = functools.partial(_spec, causal=causal, windows=windows)
 
     def forward(*arrays):
@@ -292,19 +299,32 @@ def _kernel(
     def backward(do, *arrays):
         return module.backward(spec_of(*arrays), do, *arrays)
 
-    forward = fold_vmap(forward, has_batch, f"temporal_attention, {name}")
-    backward = fold_vmap(backward, (True, *has_batch), f"temporal_attention, {name}")
-    attend = jax.custom_vjp(forward)
+    # A second derivative differentiates this, and is refused.
+    title = f"temporal_attention, {name}"
+    backward = fold_vmap(backward, (True, *has_batch), title)
 
-    def save(*arrays):
-        return forward(*arrays), arrays
-
-    def pull_back(arrays, do):
+    def pull_back(do, *arrays):
         dq, dk, dv, dq_scale, dk_scale, dshared_k, dshared_v = backward(do, *arrays)
         # None for angles, which are constants, and for visible and shifted, which have no
         # derivative.
         scales = dq_scale.sum(0), dk_scale.sum(0)
         return dq, dk, dv, *scales, None, None, dshared_k, dshared_v, None
 
-    attend.defvjp(save, pull_back)
+    if name in FORWARD_MODE:
+
+        def joint(tangents, *arrays):
+            kernels = importlib.import_module(FORWARD_MODE[name])
+            return kernels.jvp(spec_of(*arrays), tangents, *arrays)
+
+        return Operation(title, forward, joint, pull_back, has_batch, varies)
+    forward = fold_vmap(forward, has_batch, title)
+    attend = jax.custom_vjp(forward)
+
+    def save(*arrays):
+        return forward(*arrays), arrays
+
+    def pull_back_saved(arrays, do):
+        return pull_back(do, *arrays)
+
+    attend.defvjp(save, pull_back_saved)
     return attend

@@ -131,6 +131,13 @@ class Spec:
         return 7 * self.array_bytes
 
     @property
+    def jvp_bytes(self) -> int:
+        """The minimum bytes moved in forward mode: q, k, v and their tangents read, the result and
+        its tangent written.
+        """
+        return 8 * self.array_bytes
+
+    @property
     def forward_flops(self) -> int:
         """The FLOPs of the two products, of N queries with N + A keys each, N = `tokens`; masks and
         empty slots of windows are not deducted.

@@ -524,7 +524,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     """Returns the launch parameters of a kernel: the heuristic below, or those tuned on this
     device.
 
-    `kernel` is "forward", "backward" or "shared_backward".
+    `kernel` is "forward", "backward", "shared_backward" or "jvp".
 
     Launch parameters:
         rows: rows of a tile, a power of two. 64 is the size of one wgmma. Smaller tiles would waste
@@ -540,7 +540,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     wide = spec.D > 64 or spec.dtype == "float32"
     heuristic = {
         "rows": 64,
-        "keys": 32 if kernel == "backward" or (wide and kernel != "forward") else 64,
+        "keys": 32 if kernel in ("backward", "jvp") or (wide and kernel != "forward") else 64,
         "warps": 8 if wide else 4,
     }
     if kernel == "shared_backward":
@@ -548,7 +548,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
         heuristic["chunks"] = max(
             1,
             min(
-                _tiles(spec, heuristic["rows"]),
+                tiles(spec, heuristic["rows"]),
                 1056 // (spec.B * spec.H * cdiv(spec.A, heuristic["keys"])),
             ),
         )
@@ -563,7 +563,8 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     )
 
 
-def _tiles(spec: Spec, rows: int) -> int:
+def tiles(spec: Spec, rows: int) -> int:
+    """Returns the tiles of `rows` rows in a batch element and head."""
     return cdiv(math.prod(spec.counts), rows // spec.tokens)
 
 
@@ -612,26 +613,26 @@ def launches(spec: Spec) -> dict[str, Launch]:
 
     def launch(name, kernel, inputs, results, programs, **constants):
         p = parameters(spec, name)
-        tiles = {"ROWS": p["rows"], "KEYS": p["keys"]}
+        shape = {"ROWS": p["rows"], "KEYS": p["keys"]}
         return Launch(
             kernel,
             inputs,
             results(p),
             programs(p),
-            {**sizes, **constants, **tiles},
+            {**sizes, **constants, **shape},
             num_warps=p["warps"],
         )
 
     def all_tiles(p):
-        return B * H * _tiles(spec, p["rows"])
+        return B * H * tiles(spec, p["rows"])
 
     def forward_results(_):
         return (x,)
 
     def backward_results(p):
-        tiles = _tiles(spec, p["rows"])
-        sums = array(B, tiles, H, 2, p["rows"], dtype="float32") if A else array(1, dtype="float32")
-        return x, x, x, array(B, tiles * H, 2, D, dtype="float32"), sums
+        count = tiles(spec, p["rows"])
+        sums = array(B, count, H, 2, p["rows"], dtype="float32") if A else array(1, dtype="float32")
+        return x, x, x, array(B, count * H, 2, D, dtype="float32"), sums
 
     found = {
         "forward": launch(
@@ -661,7 +662,11 @@ def launches(spec: Spec) -> dict[str, Launch]:
     return found
 
 
-def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None):
+def kernel_arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, shifted=None):
+    """Returns the inputs of a kernel from the arguments of `forward`.
+
+    An array that the kernel does not read replaces an absent one.
+    """
     angles = angles[:, None] if angles.ndim == 2 else angles
     turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     visible = q_scale if visible is None else visible.astype(jnp.int32)
@@ -678,7 +683,7 @@ def forward(spec: Spec, *arguments) -> jax.Array:
         arguments: q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v and shifted, as
             for `temporal_attention`, with one batch axis.
     """
-    return launches(spec)["forward"](*_arguments(*arguments))[0]
+    return launches(spec)["forward"](*kernel_arguments(*arguments))[0]
 
 
 def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, ...]:
@@ -692,7 +697,7 @@ def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, .
         arguments: as for `forward`.
     """
     kernels = launches(spec)
-    arguments = _arguments(*arguments)
+    arguments = kernel_arguments(*arguments)
     dq, dk, dv, dscale, sums = kernels["backward"](*arguments, do)
     dscale = dscale.sum(1)
     dshared = (None, None)

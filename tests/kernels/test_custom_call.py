@@ -156,7 +156,7 @@ def test_the_kernel_launched_by_torch_is_the_reference():
     given = inputs(SMALL)
     launch = temporal.launches(SMALL)["forward"]
     names = ("q", "k", "v", "q_scale", "k_scale", "angles")
-    arguments = temporal._arguments(*(given[name] for name in names), None, None, None)
+    arguments = temporal.kernel_arguments(*(given[name] for name in names), None, None, None)
     (found,) = triton_call._launch_by_torch(launch, *arguments)
     np.testing.assert_allclose(found, attend(**given), atol=2e-6)
 

@@ -31,11 +31,13 @@ ENTRY %main (a: bf16[4,8], b: f32[8]) -> (f32[4,8], f32[8]) {
     assert gpu_graph.read(text) == gpu_graph.Graph(2, first + second)
 
 
-# Bytes over the least, and kernels: partial sums over programs are added up by XLA, and angles are
-# made ready by it.
+# Bytes over the least, and kernels: partial sums over programs are added up by XLA, and angles and
+# rows of modulation are made ready by it.
 OURS = {
     ("temporal_attention", "t16", "forward"): (1.01, 2),
     ("temporal_attention", "t16_shared", "forward"): (1.01, 2),
+    ("temporal_attention", "t16", "jvp"): (1.01, 2),
+    ("temporal_attention", "t16_shared", "jvp"): (1.01, 2),
     ("temporal_attention", "xl", "backward"): (1.1, 5),
     ("temporal_attention", "frame16", "forward"): (1.01, 2),
     ("temporal_attention", "frame16", "backward"): (1.05, 5),
@@ -44,12 +46,15 @@ OURS = {
     ("temporal_attention", "t5_shifted", "forward"): (1.1, 3),
     ("conv_prologue", "wan_480_full", "forward"): (1.01, 1),
     ("conv_prologue", "wan_480_full", "backward"): (1.02, 3),
+    ("gated_norm", "t16", "forward"): (1.01, 4),
     ("gated_norm", "t16", "backward"): (1.04, 2),
 }
 XLA = {
     ("temporal_attention", "t16", "forward"): (6.3, 15),
     ("temporal_attention", "xl", "backward"): (10.5, 36),
+    ("temporal_attention", "t16", "jvp"): (11.5, 40),
     ("conv_prologue", "wan_480_full", "forward"): (2.0, 3),
+    ("gated_norm", "t16", "forward"): (1.6, 2),
     ("gated_norm", "t16", "backward"): (2.0, 6),
 }
 

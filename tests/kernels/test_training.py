@@ -95,6 +95,7 @@ CASES = {
         {
             "temporal_attention forward_kernel",
             "temporal_attention backward_kernel",
+            "gated_norm forward_kernel",
             "gated_norm backward_kernel",
         },
     ),
