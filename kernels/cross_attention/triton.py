@@ -13,12 +13,11 @@ top_i = m_i + log2 z_i is saved, so that p = 2^(s - top). Backward
 
 and dq through rotation and normalisation as in `kernels.temporal_attention.triton`, equation (4).
 
-The gradients of keys sum over tokens, and that of a query over keys. One kernel computes both, so
-that q, o and do are read once: a program handles KEYS keys and a chunk of tiles of tokens. It keeps
-the sums over its tokens in registers. The programs of other keys read the same tiles at the same
-time, from the cache, and share the gradients of their queries: each computes those of every n-th
-tile, over all keys, if there are n blocks of keys. Sums over chunks are partial sums, which XLA
-adds. No atomics are used, so the results are deterministic.
+The gradients of keys sum over tokens, and that of a query over keys. For each chunk of tiles of
+tokens there are n programs of n blocks of KEYS keys, which keep their sums over the chunk in
+registers, and n programs that share the chunk's queries. They are neighbours in one launch, so they
+run at the same time and read the same tiles: once from memory, then from the cache. Sums over
+chunks are partial sums, which XLA adds. No atomics are used, so the results are deterministic.
 """
 
 # Triton types the calls of functions under @triton.jit as never returning.
@@ -161,9 +160,23 @@ def forward_kernel(
 @triton.jit
 def _slopes(qa, qb, do, top, delta, ka, kb, v, seen):
     """Computes p and ds of equation (2) for the keys (ka, kb), in the dtype of products."""
-    p = tl.exp2(_scores(qa, qb, ka, kb, seen) - top[:, None])
-    ds = p * (_dot(do, tl.trans(v)) - delta[:, None])
-    return p.to(v.dtype), ds.to(v.dtype)
+    p = tl.exp2(_scores(qa, qb, ka, kb, seen) - top[:, None]).to(v.dtype)
+    ds = p.to(tl.float32) * (_dot(do, tl.trans(v)) - delta[:, None])
+    return p, ds.to(v.dtype)
+
+
+@triton.jit
+def _tile(
+    q_ptr, q_scale_ptr, turns_ptr, o_ptr, top_ptr, do_ptr, i, rows, turn, exists,
+    TURNS: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Loads a tile for the backward pass: q' and r, do, top and delta."""
+    do = _load(do_ptr, rows, exists, D, WIDE)
+    o = _load(o_ptr, rows, exists, D, WIDE)
+    delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), 1)
+    cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
+    qa, qb, r = _normalised(q_ptr, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF)
+    return qa, qb, r, do, tl.load(top_ptr + i, mask=exists, other=0.0), delta
 
 
 @triton.jit
@@ -174,8 +187,8 @@ def backward_kernel(
     TURNS: tl.constexpr, MASKS: tl.constexpr, HALF: tl.constexpr, WIDE: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, CHUNKS: tl.constexpr, EACH: tl.constexpr,
 ):  # fmt: skip
-    """Computes the gradients of KEYS keys and values from one chunk of EACH tiles, and those of the
-    queries of every n-th tile.
+    """Computes the gradients of KEYS keys and values from one chunk of EACH tiles, or those of the
+    queries of one share of that chunk.
 
     The inputs are those of `forward_kernel`, its results o and top, and the gradient do of o. dq is
     an output like q. dscale is one [B, CHUNKS EACH, H, D], the gradient of q_scale of each tile. dk
@@ -183,56 +196,57 @@ def backward_kernel(
     """
     program = tl.program_id(0)
     BLOCKS: tl.constexpr = (M + KEYS - 1) // KEYS
-    head, block, chunk = program % H, program // H % BLOCKS, program // (H * BLOCKS) % CHUNKS
-    batch = (program // (H * BLOCKS * CHUNKS)).to(tl.int64)
+    head, part, chunk = program % H, program // H % (2 * BLOCKS), program // (2 * H * BLOCKS)
+    batch, chunk = (chunk // CHUNKS).to(tl.int64), chunk % CHUNKS
     first = batch * (T * S * H * D) + head * D
     q_ptr, o_ptr, do_ptr, dq_ptr = q_ptr + first, o_ptr + first, do_ptr + first, dq_ptr + first
     k_ptr += batch * (M * H * D) + head * D
     v_ptr += batch * (M * H * D) + head * D
     visible_ptr += batch * (MASKS * M)
     top_ptr += (batch * H + head) * (T * S)
-
-    ka, kb, v = _keys(k_ptr, v_ptr, block * KEYS, M, H, D, HALF, WIDE, KEYS)
-    # Gradients of the keys' halves (dka, dkb) and of the values, summed over the chunk's tiles.
-    dka, dkb = tl.zeros((KEYS, HALF), tl.float32), tl.zeros((KEYS, HALF), tl.float32)
-    dv = tl.zeros((KEYS, WIDE), tl.float32)
-    for step in range(0, EACH):
-        tile = chunk * EACH + step
-        i, rows, frame, exists = _place(tile, T, S, H, D, ROWS)
-        turn = frame % TURNS[0]
-        cos, sin = _turn(turns_ptr, turn, TURNS, D, HALF)
-        qa, qb, r = _normalised(
-            q_ptr, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
-        )
-        do = _load(do_ptr, rows, exists, D, WIDE)
-        o = _load(o_ptr, rows, exists, D, WIDE)
-        delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), 1)
-        top = tl.load(top_ptr + i, mask=exists, other=0.0)
-        seen = _seen(visible_ptr, block * KEYS, frame, exists, M, MASKS, KEYS)
-        p, ds = _slopes(qa, qb, do, top, delta, ka, kb, v, seen)
-        dv += _dot(tl.trans(p), do)
-        dka += _dot(tl.trans(ds), qa)
-        dkb += _dot(tl.trans(ds), qb)
-        if step % BLOCKS == block:  # this program's share of the queries
-            da, db = _dot(ds, ka), _dot(ds, kb)
-            for other in range(1, BLOCKS):
-                start = (block + other) % BLOCKS * KEYS
-                la, lb, w = _keys(k_ptr, v_ptr, start, M, H, D, HALF, WIDE, KEYS)
+    if part < BLOCKS:  # a block of keys
+        ka, kb, v = _keys(k_ptr, v_ptr, part * KEYS, M, H, D, HALF, WIDE, KEYS)
+        # Gradients of the keys' halves and of the values, summed over the chunk's tiles.
+        da, db = tl.zeros((KEYS, HALF), tl.float32), tl.zeros((KEYS, HALF), tl.float32)
+        dv = tl.zeros((KEYS, WIDE), tl.float32)
+        for step in range(0, EACH):
+            i, rows, frame, exists = _place(chunk * EACH + step, T, S, H, D, ROWS)
+            qa, qb, _, do, top, delta = _tile(
+                q_ptr, q_scale_ptr, turns_ptr, o_ptr, top_ptr, do_ptr, i, rows, frame % TURNS[0],
+                exists, TURNS, D, HALF, WIDE,
+            )  # fmt: skip
+            seen = _seen(visible_ptr, part * KEYS, frame, exists, M, MASKS, KEYS)
+            p, ds = _slopes(qa, qb, do, top, delta, ka, kb, v, seen)
+            dv += _dot(tl.trans(p), do)
+            da += _dot(tl.trans(ds), qa)
+            db += _dot(tl.trans(ds), qb)
+        u = part * KEYS + tl.arange(0, KEYS)
+        rows = ((batch * CHUNKS + chunk) * M + u) * (H * D) + head * D
+        # q' contains the factor log2(e) / sqrt(D); equation (3) has 1 / sqrt(D).
+        _store(dk_ptr, da / LOG2_E, rows, u < M, D // 2, HALF)
+        _store(dk_ptr + D // 2, db / LOG2_E, rows, u < M, D // 2, HALF)
+        _store(dv_ptr, dv, rows, u < M, D, WIDE)
+    else:  # a share of the queries
+        for step in range(0, EACH // BLOCKS):
+            tile = chunk * EACH + step * BLOCKS + part - BLOCKS
+            i, rows, frame, exists = _place(tile, T, S, H, D, ROWS)
+            turn = frame % TURNS[0]
+            qa, qb, r, do, top, delta = _tile(
+                q_ptr, q_scale_ptr, turns_ptr, o_ptr, top_ptr, do_ptr, i, rows, turn,
+                exists, TURNS, D, HALF, WIDE,
+            )  # fmt: skip
+            da, db = tl.zeros((ROWS, HALF), tl.float32), tl.zeros((ROWS, HALF), tl.float32)
+            for start in range(0, M, KEYS):
+                ka, kb, v = _keys(k_ptr, v_ptr, start, M, H, D, HALF, WIDE, KEYS)
                 seen = _seen(visible_ptr, start, frame, exists, M, MASKS, KEYS)
-                _, ds = _slopes(qa, qb, do, top, delta, la, lb, w, seen)
-                da += _dot(ds, la)
-                db += _dot(ds, lb)
+                _, ds = _slopes(qa, qb, do, top, delta, ka, kb, v, seen)
+                da += _dot(ds, ka)
+                db += _dot(ds, kb)
             dscale = dscale_ptr + ((batch * (CHUNKS * EACH) + tile) * H + head) * D
             _through_norm(
                 q_ptr, q_scale_ptr, turns_ptr, dq_ptr, dscale, rows, turn, exists, r, da, db,
                 D**-0.5, TURNS, D, HALF,
             )  # fmt: skip
-    u = block * KEYS + tl.arange(0, KEYS)
-    rows = ((batch * CHUNKS + chunk) * M + u) * (H * D) + head * D
-    # q' contains the factor log2(e) / sqrt(D); equation (3) has 1 / sqrt(D).
-    _store(dk_ptr, dka / LOG2_E, rows, u < M, D // 2, HALF)
-    _store(dk_ptr + D // 2, dkb / LOG2_E, rows, u < M, D // 2, HALF)
-    _store(dv_ptr, dv, rows, u < M, D, WIDE)
 
 
 def check(spec: Spec) -> None:
@@ -262,23 +276,21 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     `kernel` is "forward" or "backward".
 
     Launch parameters:
-        rows: rows of a tile, a power of two. Each tile reads all keys from the cache.
-        keys: keys at a time: 64, or all if they are fewer; of the backward pass 32 if registers are
-            short.
+        rows: rows of a tile, a power of two: 16 for each warp, so that no warp repeats the products
+            of another.
+        keys: keys at a time: 64. Forward all, if they are fewer; backward they are the rows of
+            their gradient, and 64 is the size of one wgmma.
         warps: 4, or 8 where registers are short.
-        chunks: chunks of tiles of the backward pass, enough for 3 programs on each of 132
-            processors.
+        chunks: chunks of tiles of the backward pass: as many as give at most 4 programs on each of
+            132 processors.
     """
     wide = spec.D > 64 or spec.dtype == "float32"
-    most = 32 if kernel == "backward" and wide and spec.dtype == "float32" else 64
-    heuristic = {
-        "rows": 64,
-        "keys": min(most, max(16, triton.next_power_of_2(spec.M))),
-        "warps": 8 if wide else 4,
-    }
-    if kernel == "backward":
-        programs = spec.B * spec.H * cdiv(spec.M, heuristic["keys"])
-        heuristic["chunks"] = max(1, min(_tiles(spec, heuristic["rows"]), cdiv(396, programs)))
+    heuristic = {"rows": 128 if wide else 64, "keys": 64, "warps": 8 if wide else 4}
+    if kernel == "forward":
+        heuristic["keys"] = min(64, max(16, triton.next_power_of_2(spec.M)))
+    else:
+        programs = 2 * spec.B * spec.H * cdiv(spec.M, heuristic["keys"])
+        heuristic["chunks"] = max(1, min(_tiles(spec, heuristic["rows"]), 528 // programs))
     return tuning.parameters(
         "cross_attention", heuristic, kernel=kernel, D=spec.D, M=spec.M, dtype=spec.dtype
     )
@@ -322,7 +334,9 @@ def launches(spec: Spec) -> dict[str, Launch]:
         "WIDE": triton.next_power_of_2(D),
     }
     ahead, back = parameters(spec, "forward"), parameters(spec, "backward")
-    chunks, each = back["chunks"], cdiv(_tiles(spec, back["rows"]), back["chunks"])
+    blocks, count = cdiv(M, back["keys"]), _tiles(spec, back["rows"])
+    each = cdiv(count, back["chunks"] * blocks) * blocks  # n programs share a chunk's queries
+    chunks = cdiv(count, each)
     partial = array(B, chunks, M, H, D, dtype="float32")
     tiles = {"ROWS": ahead["rows"], "KEYS": ahead["keys"], "REST": _rest(M, ahead["keys"])}
     parts = {"ROWS": back["rows"], "KEYS": back["keys"], "CHUNKS": chunks, "EACH": each}
@@ -339,7 +353,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
             backward_kernel,
             (*arguments, x, top, x),
             (x, array(B, chunks * each, H, D, dtype="float32"), partial, partial),
-            B * H * cdiv(M, back["keys"]) * chunks,
+            2 * B * H * blocks * chunks,
             {**sizes, **parts},
             num_warps=back["warps"],
         ),
