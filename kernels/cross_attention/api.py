@@ -87,9 +87,7 @@ def cross_attention(
     # An array that is None takes no spec.
     specs = (of_x, of_keys, of_keys, jax.P(), jax.P(frames, None), of_mask)
     # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
-    island = jax.shard_map(
-        run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False
-    )
+    island = jax.shard_map(run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False)
     return island(*arrays)
 
 

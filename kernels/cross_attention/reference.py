@@ -31,19 +31,13 @@ def attend(q, k, v, q_scale, angles=None, visible=None) -> jax.Array:
     The arguments are those of `cross_attention`; q [..., T, S, H, D] -> the same shape and dtype.
     """
     *batch, T, S, H, D = q.shape
-    turned = None if angles is None else angles[:, None, None]
+    turned = None if angles is None else jnp.repeat(angles, S, axis=0)[:, None]
+    q = q.reshape(*batch, T * S, H, D)
     q = (normalise_and_rotate(q, q_scale, turned) * D**-0.5).astype(q.dtype)
-    logits = jnp.einsum(
-        "...lhd,...uhd->...hlu",
-        q.reshape(*batch, T * S, H, D),
-        k,
-        preferred_element_type=jnp.float32,
-    )
+    logits = jnp.einsum("...lhd,...uhd->...hlu", q, k, preferred_element_type=jnp.float32)
     if visible is not None:
-        if visible.ndim > k.ndim - 2:  # one mask for each frame
-            visible = jnp.repeat(visible, S, axis=-2)
-        else:
-            visible = visible[..., None, :]
+        of_frames = visible.ndim > k.ndim - 2
+        visible = jnp.repeat(visible, S, axis=-2) if of_frames else visible[..., None, :]
         visible = visible[..., None, :, :]
         logits = jnp.where(visible, logits, HIDDEN)
     p = jax.nn.softmax(logits, axis=-1)

@@ -276,19 +276,25 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     `kernel` is "forward" or "backward".
 
     Launch parameters:
-        rows: rows of a tile, a power of two: 16 for each warp, so that no warp repeats the products
-            of another.
-        keys: keys at a time: 64. Forward all, if they are fewer; backward they are the rows of
-            their gradient, and 64 is the size of one wgmma.
-        warps: 4, or 8 where registers are short.
+        rows: rows of a tile, a power of two: 64, which is the size of one wgmma, or 128 for twice
+            the warps. Backward fewer where registers would spill: float32 operands take three
+            products of TF32 each.
+        keys: keys at a time, a power of two: 64. Forward all, if they are fewer. Backward they are
+            the rows of their gradient, and fewer where registers would spill.
+        warps: 4, or 8 for halves padded to 64 numbers and for float32 operands.
         chunks: chunks of tiles of the backward pass: as many as give at most 4 programs on each of
             132 processors.
     """
-    wide = spec.D > 64 or spec.dtype == "float32"
+    precise = spec.dtype == "float32"
+    wide = spec.D > 64 or precise
     heuristic = {"rows": 128 if wide else 64, "keys": 64, "warps": 8 if wide else 4}
     if kernel == "forward":
         heuristic["keys"] = min(64, max(16, triton.next_power_of_2(spec.M)))
     else:
+        if precise:
+            heuristic = {"rows": 16, "keys": 16, "warps": 4}
+        elif wide:
+            heuristic |= {"rows": 64, "keys": 32}
         programs = 2 * spec.B * spec.H * cdiv(spec.M, heuristic["keys"])
         heuristic["chunks"] = max(1, min(_tiles(spec, heuristic["rows"]), 528 // programs))
     return tuning.parameters(
@@ -356,6 +362,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
             2 * B * H * blocks * chunks,
             {**sizes, **parts},
             num_warps=back["warps"],
+            num_stages=1,  # loads ahead of their use would need registers that it lacks
         ),
     }
 
