@@ -1,8 +1,9 @@
 """Cross-attention on NVIDIA GPUs: one pass over q forward, over q, o and do backward.
 
 The equations are those of `reference.py`. Forward, a program handles one head of ROWS neighbouring
-tokens, read in place from [B, T, S, H, D], and reads the keys KEYS at a time; the last REST keys are
-a smaller block, so that 129 keys are not 192. With s = l log2(e), a factor that is folded into q',
+tokens, read in place from [B, T, S, H, D], and reads the keys KEYS at a time. The last keys are a
+smaller block of REST rows, so that 129 keys take 144 rows and not 192. With s = l log2(e), a factor
+that is folded into q',
 
     e_iu = 2^(s_iu - m_i),   m_i = max_u s_iu,   z_i = sum_u e_iu,   o_i = sum_u e_iu v_u / z_i  (1)
 
@@ -131,8 +132,8 @@ def forward_kernel(
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
     i, rows, frame, exists = _place(tile, T, S, H, D, ROWS)
     first = batch * (T * S * H * D) + head * D
-    k_ptr += batch * (M * H * D) + head * D
-    v_ptr += batch * (M * H * D) + head * D
+    of_keys = batch * (M * H * D) + head * D
+    k_ptr, v_ptr = k_ptr + of_keys, v_ptr + of_keys
     visible_ptr += batch * (MASKS * M)
 
     cos, sin = _turn(turns_ptr, frame % TURNS[0], TURNS, D, HALF)
@@ -200,8 +201,8 @@ def backward_kernel(
     batch, chunk = (chunk // CHUNKS).to(tl.int64), chunk % CHUNKS
     first = batch * (T * S * H * D) + head * D
     q_ptr, o_ptr, do_ptr, dq_ptr = q_ptr + first, o_ptr + first, do_ptr + first, dq_ptr + first
-    k_ptr += batch * (M * H * D) + head * D
-    v_ptr += batch * (M * H * D) + head * D
+    of_keys = batch * (M * H * D) + head * D
+    k_ptr, v_ptr = k_ptr + of_keys, v_ptr + of_keys
     visible_ptr += batch * (MASKS * M)
     top_ptr += (batch * H + head) * (T * S)
     if part < BLOCKS:  # a block of keys
@@ -291,19 +292,15 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     if kernel == "forward":
         heuristic["keys"] = min(64, max(16, triton.next_power_of_2(spec.M)))
     else:
+        if wide:
+            heuristic |= {"rows": 64, "keys": 32}
         if precise:
             heuristic = {"rows": 16, "keys": 16, "warps": 4}
-        elif wide:
-            heuristic |= {"rows": 64, "keys": 32}
         programs = 2 * spec.B * spec.H * cdiv(spec.M, heuristic["keys"])
-        heuristic["chunks"] = max(1, min(_tiles(spec, heuristic["rows"]), 528 // programs))
+        heuristic["chunks"] = max(1, min(cdiv(spec.T * spec.S, heuristic["rows"]), 528 // programs))
     return tuning.parameters(
         "cross_attention", heuristic, kernel=kernel, D=spec.D, M=spec.M, dtype=spec.dtype
     )
-
-
-def _tiles(spec: Spec, rows: int) -> int:
-    return cdiv(spec.T * spec.S, rows)
 
 
 def _rest(keys: int, block: int) -> int:
@@ -328,19 +325,15 @@ def launches(spec: Spec) -> dict[str, Launch]:
     visible = array(B, spec.masks, M, dtype="int32") if spec.masks else scale
     top = array(B, H, T * S, dtype="float32")
     arguments = (x, keys, keys, scale, turns, visible)
-    sizes: dict[str, Any] = {
-        "T": T,
-        "S": S,
-        "H": H,
-        "D": D,
-        "M": M,
+    sizes: dict[str, Any] = {"T": T, "S": S, "H": H, "D": D, "M": M}
+    sizes |= {
         "TURNS": (frames, 1),
         "MASKS": spec.masks,
         "HALF": max(16, triton.next_power_of_2(D // 2)),  # 16: the least depth of a product
         "WIDE": triton.next_power_of_2(D),
     }
     ahead, back = parameters(spec, "forward"), parameters(spec, "backward")
-    blocks, count = cdiv(M, back["keys"]), _tiles(spec, back["rows"])
+    blocks, count = cdiv(M, back["keys"]), cdiv(T * S, back["rows"])
     each = cdiv(count, back["chunks"] * blocks) * blocks  # n programs share a chunk's queries
     chunks = cdiv(count, each)
     partial = array(B, chunks, M, H, D, dtype="float32")
@@ -351,7 +344,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
             forward_kernel,
             arguments,
             (x, top),
-            B * H * _tiles(spec, ahead["rows"]),
+            B * H * cdiv(T * S, ahead["rows"]),
             {**sizes, **tiles},
             num_warps=ahead["warps"],
         ),
