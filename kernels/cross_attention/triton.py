@@ -290,7 +290,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     wide = spec.D > 64 or precise
     heuristic = {"rows": 128 if wide else 64, "keys": 64, "warps": 8 if wide else 4}
     if kernel == "forward":
-        heuristic["keys"] = min(64, max(16, triton.next_power_of_2(spec.M)))
+        heuristic["keys"] = min(64, max(16, 1 << (spec.M - 1).bit_length()))
     else:
         if wide:
             heuristic |= {"rows": 64, "keys": 32}
@@ -307,7 +307,7 @@ def _rest(keys: int, block: int) -> int:
     """Returns the rows of the last block of keys: 0 if it is as large as the others, else a smaller
     power of two.
     """
-    rest = max(16, triton.next_power_of_2(keys % block)) if keys % block else 0
+    rest = max(16, 1 << (keys % block - 1).bit_length()) if keys % block else 0
     return rest if rest < block else 0
 
 
