@@ -29,7 +29,7 @@ from kernels import gpu_graph, target
 from sora_jax.errors import UserError
 
 THREADS = 8
-TABLES = ("correctness", "attention", "pointwise", "tuning", "decode")
+TABLES = ("correctness", "attention", "pointwise", "tuning", "decode", "words")
 
 
 def main(budgets: dict[str, tuple[float, float]]) -> None:

@@ -28,7 +28,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import device, harness, results
-from benchmarks.suites import correctness, load, pointwise, temporal_attention, vae_conv, vae_decode
+from benchmarks.suites import (
+    correctness,
+    cross_attention,
+    load,
+    pointwise,
+    temporal_attention,
+    vae_conv,
+    vae_decode,
+)
 from benchmarks.watchdog import announce
 from benchmarks.workload import Form, Workload, always
 from kernels import target, triton_call, tuning
@@ -42,7 +50,6 @@ from sora_jax.errors import UserError
 OURS = ("triton", "xla", "xla_best")
 ATTENTION = (*OURS, "cudnn", "cudnn_core")
 TORCH = ("triton", "torch_sdpa", "torch_compile")
-SITES = 256  # largest number of sites in the workloads of `correctness`
 DEVICE_LOST = 3  # exit status of a child after which the device does not answer
 ENVIRONMENT = "environment.json"
 ROWS, TUNING = "rows.jsonl", "tuning.jsonl"
@@ -67,30 +74,9 @@ class Entry:
     impls: tuple[str, ...]
 
 
-def _smaller(spec: Any, **sizes: int) -> Any:
-    """Returns the spec with each size in `sizes` limited to that maximum."""
-    limited = {name: min(getattr(spec, name), maximum) for name, maximum in sizes.items()}
-    return dataclasses.replace(spec, **limited)
-
-
 def correctness_entries(size: str) -> list[Entry]:
     """Returns entries of our Triton kernels: a case for each way that shapes change their code."""
-    if size == "tiny":
-        found = correctness.workloads(size)
-    else:
-        names = ("t16", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked", "t16_f32")
-        names += ("frame16", "t16_window", "t5_shifted")
-        specs = {name: _smaller(temporal.SPECS[name], S=SITES) for name in names}
-        named = [
-            ("temporal_attention", temporal_attention.workload(n, s)) for n, s in specs.items()
-        ]
-        for name in ("wan_480_full", "wan_704_half"):
-            spec = _smaller(prologues.SPECS[name], H=64, W=64)
-            named.append(("pointwise", pointwise.prologue(name, spec)))
-        for name in ("t16", "wide"):
-            spec = _smaller(norms.SPECS[name], S=SITES)
-            named.append(("pointwise", pointwise.gate(name, spec)))
-        found = [correctness.only_ours(suite, workload) for suite, workload in named]
+    found = correctness.workloads(size) if size == "tiny" else correctness.varied()
     return [Entry("correctness", w, "forward_backward", ("triton",)) for w in found]
 
 
@@ -110,6 +96,12 @@ def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Ent
         )
         measurements = [(t16, "forward"), (t16, "backward"), *((w, "forward") for w in others)]
     return [Entry("temporal_attention", workload, way, impls) for workload, way in measurements]
+
+
+def words_entries(size: str) -> list[Entry]:
+    """Returns entries of cross-attention to 64 words, forward and backward."""
+    words = cross_attention.workloads(size)[0]
+    return [Entry("cross_attention", words, way, OURS) for way in ("forward", "backward")]
 
 
 def pointwise_entries(size: str) -> list[Entry]:
@@ -147,6 +139,7 @@ TABLES: dict[str, Callable[[str], list[Entry]]] = {
     "attention": attention_entries,
     "pointwise": pointwise_entries,
     "decode": decode_entries,
+    "words": words_entries,
 }
 
 
@@ -395,4 +388,5 @@ PARTS: dict[str, Callable[[Stage], None]] = {
     "tuning": tune,
     "decode": functools.partial(measure_table, "decode"),
     "torch": measure_torch,
+    "words": functools.partial(measure_table, "words"),
 }

@@ -22,7 +22,8 @@ BUDGETS: dict[str, dict[str, tuple[float, float]]] = {
         "pointwise": (40, 25),
         "tuning": (35, 15),
         "decode": (24, 20),
-        "torch": (50, 25),
+        "torch": (38, 25),
+        "words": (12, 12),
     },
     "train": {"train": (420, 60)},
 }

@@ -39,6 +39,7 @@ from jax.experimental import topologies
 
 from kernels import target
 from kernels.conv_prologue import conv_prologue
+from kernels.cross_attention import cross_attention
 from kernels.gated_norm import gated_norm
 from kernels.temporal_attention import temporal_attention
 
@@ -222,6 +223,10 @@ def _temporal(given, spec, implementation):
     return temporal_attention(**given, **masks, implementation=implementation)
 
 
+def _cross(given, spec, implementation):
+    return cross_attention(**given, implementation=implementation)
+
+
 def _prologue(given, spec, implementation):
     return conv_prologue(**given, padding=spec.P, implementation=implementation)
 
@@ -233,6 +238,7 @@ def _gated(given, spec, implementation):
 DIRECTIONS = ("forward", "backward", "jvp")
 OPS = {
     "temporal_attention": (_temporal, ("t16", "t16_shared", "xl", "frame16", "t16_window")),
+    "cross_attention": (_cross, ("words64", "words128", "audio64", "xl")),
     "conv_prologue": (_prologue, ("wan_480_full", "coarse_720")),
     "gated_norm": (_gated, ("t16", "s")),
 }

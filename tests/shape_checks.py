@@ -18,6 +18,7 @@ CHECKED_MODULES = [
     "sora_jax.models",
     "sora_jax.flow",
     "kernels.conv_prologue.api",
+    "kernels.cross_attention.api",
     "kernels.gated_norm.api",
     "kernels.spatial_attention.api",
     "kernels.temporal_attention.api",

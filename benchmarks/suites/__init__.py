@@ -15,6 +15,7 @@ SUITES = (
     "pointwise",
     "dit_step",
     "vae_decode",
+    "cross_attention",
     "spatial_attention",
     "playhouse",
 )

@@ -174,7 +174,8 @@ def library(implementation: Literal["xla", "cudnn"]) -> Callable:
     return core
 
 
-def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> list[Form]:
+def cudnn_form(dtype: str, head: int, name: str, form: Callable) -> list[Form]:
+    """Returns a form by cuDNN; raises `Absent` where it cannot compute heads of this width."""
     if device.platform() != "gpu":
         raise Absent("cuDNN is for NVIDIA GPUs")
     if dtype == "float32" or head % 8:
@@ -196,7 +197,7 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
         dtype: dtype of q, k and v.
         head: width of a head.
     """
-    cudnn = functools.partial(_cudnn, layout, dtype, head)
+    cudnn = functools.partial(cudnn_form, dtype, head)
     full = functools.partial(Form, function=drop_in(layout, library("cudnn")))
     core = functools.partial(
         Form,
@@ -243,21 +244,25 @@ def torch_or_absent() -> ModuleType:
     return torch
 
 
+def turn_torch(torch: ModuleType, x: Any, scale: Any, angles: Any | None) -> Any:
+    """Returns what `normalise_and_rotate` does of a PyTorch tensor x [..., D], float32."""
+    x = x.float()
+    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * scale
+    if angles is None:
+        return x
+    a, b = x.chunk(2, -1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
 def _torch(layout: Layout, impl: str) -> list[Form]:
     torch = torch_or_absent()
     F = torch.nn.functional
 
-    def turn(x: Any, scale: Any, angles: Any) -> Any:
-        x = x.float()
-        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * scale
-        a, b = x.chunk(2, -1)
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
     def with_layout(core: Callable) -> Callable:
         def function(x: dict) -> Any:
             shape, angles = x["q"].shape, layout.angles(x["angles"])
-            q, k = (turn(x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
+            q, k = (turn_torch(torch, x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
             q, k, v = layout.rows(q), layout.rows(k), layout.rows(x["v"])
             if "shared_k" in x:
                 k, v = (

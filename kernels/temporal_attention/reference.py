@@ -38,13 +38,13 @@ def check(spec) -> None:
     """Accepts every spec: the reference supports all calls."""
 
 
-def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> jax.Array:
+def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array | None) -> jax.Array:
     """Applies RMS norm with gain, then rotation, to queries or keys.
 
     Args:
         x: [..., D].
         scale: [D] gain of the norm.
-        angles: [..., D/2] in radians, broadcast against the halves of x.
+        angles: [..., D/2] in radians, broadcast against the halves of x. None: no rotation.
 
     Returns:
         float32 [..., D].
@@ -55,6 +55,8 @@ def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> j
         * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
         * scale.astype(jnp.float32)
     )
+    if angles is None:
+        return x
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)

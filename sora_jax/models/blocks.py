@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from kernels.gated_norm import gated_norm
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.nn.attention import CrossAttention, SelfAttention, over_space
-from sora_jax.nn.layout import of_tokens
+from sora_jax.nn.layout import NO_SHARDING, Layout, of_tokens
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import modulate
 from sora_jax.nn.norm import rms_norm
@@ -69,19 +69,15 @@ class VideoBlock(nnx.Module):
         rows = (m + self.table[...]).astype(v.dtype)
         shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
         branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
-        sharding = of_tokens(sharding)
+        tokens = of_tokens(sharding)
         if self.text is not None:
             assert text is not None
             # Text has no modulation of its own: zero shift and scale here, and gate one below.
             none = jnp.zeros_like(gate)
-            v, n = gated_norm(v, branch, gate, none, none, sharding=sharding)
-            if text_mask is not None and text_mask.ndim == 3:
-                text_mask = jnp.repeat(text_mask, v.shape[2], axis=1)
-            branch, gate = (
-                self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
-                jnp.ones_like(gate),
-            )
-        v, n = gated_norm(v, branch, gate, shift2, scale2, sharding=sharding)
+            v, n = gated_norm(v, branch, gate, none, none, sharding=tokens)
+            branch = self.text(n, text, text_mask, sharding=sharding)
+            gate = jnp.ones_like(gate)
+        v, n = gated_norm(v, branch, gate, shift2, scale2, sharding=tokens)
         return v + gate2[:, :, None] * self.mlp(n)
 
 
@@ -133,7 +129,9 @@ class AudioBlock(nnx.Module):
         shift, scale, gate = self.rows(m, a.dtype)[:3]
         over = functools.partial(over_space, sharding=sharding)
         a = a + gate * self.attention(modulate(a, shift, scale), phi, over)
-        return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
+        if self.text is None:
+            return a
+        return a + self.text(rms_norm(a), text, text_mask, sharding=sharding)
 
     def feed(
         self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
@@ -175,6 +173,7 @@ class Exchange(nnx.Module):
         phi: Mapping[str, Float[Array, "_ planes"]],
         couple: Float[Array, "B 1 1"],
         visible: Bool[Array, "B T"] | None = None,
+        layout: Layout = NO_SHARDING,
     ) -> tuple[Float[Array, "B T S D"], Float[Array, "B N Da"]]:
         """Applies the exchange.
 
@@ -185,15 +184,17 @@ class Exchange(nnx.Module):
             couple: factor of the exchange [B, 1, 1]; 0 turns it off. It does not scale `memory`.
             visible: bool [B, T], False for padding frames, whose pooled tokens nobody attends to.
                 Default None: all frames are visible.
+            layout: sharding hooks, of which `in_frames` and `in_audio` are read.
         Returns:
             (v, a), each with the gated result of its cross-attention added.
         """
-        B, T, S, D = v.shape
+        B, D = v.shape[0], v.shape[-1]
         v_in, a_in, couple = rms_norm(v), rms_norm(a), couple.astype(v.dtype)
-        sites, site_phi = v_in.reshape(B, T * S, D), jnp.repeat(phi["video"], S, axis=0)
         if self.to_video is not None and self.video_gate is not None:
-            dv = self.to_video(sites, a_in, None, site_phi, phi["audio"])
-            v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+            dv = self.to_video(
+                v_in, a_in, None, phi["video"], phi["audio"], sharding=layout.in_frames
+            )
+            v = v + couple[..., None] * self.video_gate[...].astype(v.dtype) * dv
         if self.pool is None:
             return v, a
         weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
@@ -201,11 +202,13 @@ class Exchange(nnx.Module):
         frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
         keys = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
         if self.to_audio is not None and self.audio_gate is not None:
-            da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
+            da = self.to_audio(
+                a_in, frames, keys, phi["audio"], frame_phi, sharding=layout.in_audio
+            )
             a = a + couple * self.audio_gate[...].astype(a.dtype) * da
         if self.memory is not None and self.memory_gate is not None:
-            dm = self.memory(sites, frames, keys, site_phi, frame_phi)
-            v = v + (self.memory_gate[...].astype(v.dtype) * dm).reshape(v.shape)
+            dm = self.memory(v_in, frames, keys, phi["video"], frame_phi, sharding=layout.in_frames)
+            v = v + self.memory_gate[...].astype(v.dtype) * dm
         return v, a
 
 

@@ -190,7 +190,7 @@ class STDiT(nnx.Module):
             v, a = layout.shard_frames(v), layout.replicate_audio(a)
             v = pair.space(v, m_v, *in_space, words, mask["video"], layout.in_frames)
             a = pair.audio.attend(a, m_a, phi_audio, words, mask["audio"], layout.in_audio)
-            v, a = pair.exchange(v, a, phi_exchange, couple, visible)
+            v, a = pair.exchange(v, a, phi_exchange, couple, visible, layout)
             v = pair.time(layout.shard_sites(v), m_v, *in_time, sharding=layout.along_time)
             return v, pair.audio.feed(a, m_a)
 

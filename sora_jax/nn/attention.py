@@ -14,7 +14,7 @@ projections return them, the two scales and the angles phi. It applies (1) to pa
     over_frames     from frame to frame          phi [T, S, d/2]
 
 All but the last are operations of `kernels`, which select the best implementation for the
-machine. Cross-attention and masks use `attend`.
+machine, and so is cross-attention. Masks (`among`) use `attend`.
 """
 
 import functools
@@ -30,6 +30,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
+from kernels.cross_attention import cross_attention
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
 from kernels.temporal_attention.specs import Windows
@@ -269,25 +270,28 @@ class CrossAttention(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "B L D"],
+        x: Float[Array, "B T *S D"],
         source: Float[Array, "B M Ds"],
-        visible: Bool[Array, "B *L M"] | None = None,
-        phi: Float[Array, "L planes"] | None = None,
+        visible: Bool[Array, "B *T M"] | None = None,
+        phi: Float[Array, "T planes"] | None = None,
         source_phi: Float[Array, "M planes"] | None = None,
-    ) -> Float[Array, "B L D"]:
+        sharding: NamedSharding | None = None,
+    ) -> Float[Array, "B T *S D"]:
         """Attends from x to source.
 
         Args:
-            x: [B, L, D].
+            x: [B, T, D], or the tokens of a video [B, T, S, D].
             source: [B, M, Ds].
-            visible: bool [B, M], which of source is attended to, or [B, L, M], by which query.
+            visible: bool [B, M], which of source is attended to, or [B, T, M], by which frame.
                 Default None: all.
-            phi: rotation angles of the queries [L, d/2]. Default None: no rotation.
+            phi: rotation angles of the frames' queries [T, d/2]. Default None: no rotation.
             source_phi: rotation angles of the keys [M, d/2]; given with phi.
+            sharding: the sharding of the queries on a mesh, [B, T, h, d] or [B, T, S, h, d].
+                Default None.
         Returns:
-            [B, L, D].
+            Like x.
         """
-        q = rms_norm(self.q(x).reshape(*x.shape[:-1], self.heads, -1), self.q_scale[...])
+        q = self.q(x).reshape(*x.shape[:2], -1, self.heads, self.q_scale.shape[0])
         k, v = (
             project(source).reshape(*source.shape[:-1], self.heads, -1)
             for project in (self.k, self.v)
@@ -295,7 +299,10 @@ class CrossAttention(nnx.Module):
         k = rms_norm(k, self.k_scale[...])
         if phi is not None:
             assert source_phi is not None
-            q, k = rotate(q, phi), rotate(k, source_phi)
-        if visible is not None and visible.ndim == 2:
-            visible = visible[:, None]
-        return self.out(attend(q, k, v, visible).reshape(*x.shape[:-1], -1))
+            k = rotate(k, source_phi)
+        if sharding is not None and x.ndim == 3:  # queries have an axis of one site
+            batch, frames, heads, width = sharding.spec
+            sharding = NamedSharding(sharding.mesh, P(batch, frames, None, heads, width))
+        q_scale = self.q_scale[...]
+        out = cross_attention(q, k, v, q_scale, angles=phi, visible=visible, sharding=sharding)
+        return self.out(out.reshape(*x.shape[:-1], -1))

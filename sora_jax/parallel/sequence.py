@@ -149,9 +149,12 @@ def check_tokens(config: Any, sides: Sequence[int], mesh: Mesh | AbstractMesh) -
 
 def _split_heads(config: Any, mesh: Mesh) -> dict[str, int]:
     """Returns the numbers of heads that `tensor` does not divide, by their key in the
-    configuration, "heads" or "audio_heads".
+    configuration: "heads", "audio_heads", or "exchange_heads" of an exchange.
     """
-    heads = {name: getattr(config, name) for name in ("heads", "audio_heads")}
+    names = ["heads", "audio_heads"]
+    if config.exchange != "none" or config.memory:
+        names.append("exchange_heads")
+    heads = {name: getattr(config, name) for name in names}
     return {name: count for name, count in heads.items() if count % mesh.shape["tensor"]}
 
 

@@ -35,7 +35,7 @@ def test_all_parts_fit_into_five_and_a_half_minutes():
 def test_later_parts_are_left_out_where_time_is_short(capsys):
     fitting = short_plan.fitting_parts("measure", "gpu", 200.0)
     assert fitting[-1] == "attention" and "tuning" not in fitting
-    assert "no time for pointwise, tuning, decode, torch" in capsys.readouterr().out
+    assert "no time for pointwise, tuning, decode, torch, words" in capsys.readouterr().out
 
 
 def test_too_little_time_says_what_fits():

@@ -18,7 +18,7 @@ from sora_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 # Suites whose programs take more than seconds to compile.
-LONG = ("dit_step", "correctness", "pointwise", "spatial_attention")
+LONG = ("dit_step", "correctness", "pointwise", "spatial_attention", "cross_attention")
 CEILINGS = device.Ceilings(1e10, 1e11, "made up")
 
 

@@ -44,12 +44,18 @@ OURS = {
     ("temporal_attention", "t16_window", "forward"): (1.05, 2),
     ("temporal_attention", "t16_window", "backward"): (1.05, 5),
     ("temporal_attention", "t5_shifted", "forward"): (1.1, 3),
+    ("cross_attention", "words64", "forward"): (1.05, 2),
+    ("cross_attention", "words64", "backward"): (1.5, 6),
+    ("cross_attention", "xl", "forward"): (1.05, 2),
+    ("cross_attention", "xl", "backward"): (1.5, 6),
     ("conv_prologue", "wan_480_full", "forward"): (1.01, 1),
     ("conv_prologue", "wan_480_full", "backward"): (1.02, 3),
     ("gated_norm", "t16", "forward"): (1.01, 4),
     ("gated_norm", "t16", "backward"): (1.04, 2),
 }
 XLA = {
+    ("cross_attention", "words64", "forward"): (6.6, 8),
+    ("cross_attention", "xl", "backward"): (18.5, 20),
     ("temporal_attention", "t16", "forward"): (6.3, 15),
     ("temporal_attention", "xl", "backward"): (10.5, 36),
     ("temporal_attention", "t16", "jvp"): (11.5, 40),

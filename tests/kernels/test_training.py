@@ -95,6 +95,8 @@ CASES = {
         {
             "temporal_attention forward_kernel",
             "temporal_attention backward_kernel",
+            "cross_attention forward_kernel",
+            "cross_attention backward_kernel",
             "gated_norm forward_kernel",
             "gated_norm backward_kernel",
         },

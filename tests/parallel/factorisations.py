@@ -95,7 +95,7 @@ def main():
     attention = sys.argv[2] if len(sys.argv) > 2 else "pure"
     on_gpu = "gpu" in sys.argv
     # kernels take heads of 16 features or more
-    config = dataclasses.replace(CONFIG, width=128) if on_gpu else CONFIG
+    config = dataclasses.replace(CONFIG, width=128, exchange_width=128) if on_gpu else CONFIG
     params, merge = split_module(
         STDiT(dataclasses.replace(config, attention=attention, window=(3, 2, 2)), nnx.Rngs(0))
     )

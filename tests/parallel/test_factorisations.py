@@ -115,8 +115,9 @@ def test_kernels_on_meshes(attention, meshes, monkeypatch):
     for row in rows:
         for op in ("temporal_attention", "gated_norm"):
             assert row["forms"][op] == ["triton"], row
-        # the heads of the audio are too narrow for it
-        assert row["forms"]["spatial_attention"] == ["triton", "xla"], row
+        # the heads of the audio are too narrow for them
+        for op in ("spatial_attention", "cross_attention"):
+            assert row["forms"][op] == ["triton", "xla"], row
 
 
 COMPILERS = {
@@ -134,13 +135,13 @@ COMPILERS = {
 @pytest.mark.parametrize(
     ("topology", "attention", "op", "form", "calls"),
     [
-        # forward and backward of attention along time or within windows, and within frames;
-        # both of three norms
+        # forward and backward of attention along time or within windows, within frames and to
+        # words; both of three norms
         pytest.param(
-            "h200:8", "pure", "temporal_attention", "triton", 10, marks=COMPILERS["h200:8"]
+            "h200:8", "pure", "temporal_attention", "triton", 12, marks=COMPILERS["h200:8"]
         ),
         pytest.param(
-            "h200:8", "window", "temporal_attention", "triton", 10, marks=COMPILERS["h200:8"]
+            "h200:8", "window", "temporal_attention", "triton", 12, marks=COMPILERS["h200:8"]
         ),
         # forward and backward
         pytest.param(
