@@ -278,10 +278,8 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
     )
     forward, save, free, fixed = _op(op, OPS[op][0], case)
     with target.assume(target.H200):
-        function, arguments = (
-            functools.partial(forward, implementation=implementation),
-            (free, fixed),
-        )
+        function = functools.partial(forward, implementation=implementation)
+        arguments = (free, fixed)
         if direction == "jvp":
             function, arguments = functools.partial(_along, function), (free, fixed, free)
         if direction == "backward":
@@ -304,12 +302,8 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
     Raises:
         RuntimeError: the compiler failed. The message ends with the compiler's output.
     """
-    which = [
-        f"--op={op}",
-        f"--case={case}",
-        f"--direction={direction}",
-        f"--implementation={implementation}",
-    ]
+    which = [f"--op={op}", f"--case={case}", f"--direction={direction}"]
+    which += [f"--implementation={implementation}", "--json"]
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder()))))
     environment = {
         **os.environ,
@@ -318,7 +312,7 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
         "PYTHONPATH": path,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "kernels.gpu_graph", *which, "--json"],
+        [sys.executable, "-m", "kernels.gpu_graph", *which],
         env=environment,
         capture_output=True,
         text=True,

@@ -41,7 +41,7 @@ def select(
             return format
     known = "; ".join(map(str, formats))
     longest = max(format.seconds for format in formats)
-    remedy = "extend a clip (continued, or --continue_clip), " if seconds > longest else ""
+    remedy = "extend a clip (continued), " if seconds > longest else ""
     raise UserError(
         f"this model makes {known}; ask for one of these, {remedy}or train on another format"
     )

@@ -229,7 +229,7 @@ def test_refusals(refusal, folder, tmp_path):
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
         ([], "nothing to generate"),
-        ([p, "--seconds=3"], "extend a clip (continued, or --continue_clip), or train on another"),
+        ([p, "--seconds=3"], "extend a clip (--continue_clip), or train on another"),
         ([p, "--size=32x32"], "ask for one of these, or train on another format"),
         ([p, "--prompts_file=x"], "--prompt and --prompts_file are all given; give one"),
         ([p, "--storyboard=x"], "--prompt and --storyboard are all given; give one"),
