@@ -45,6 +45,7 @@ MEASURES = {
     "level": "level of the audio, dB",
     "kept": "share with the balls of window 0",
 }
+APART = 100_000  # between the seeds of a clip and of its next extension
 QUIET = -80.0  # dB below full scale
 CLIPS, RESULT, PICTURE = "clips.jsonl", "drift.json", "drift.png"
 
@@ -73,7 +74,8 @@ def measure_drift(
         extensions: how often each is extended. Default 10.
         seconds: duration of an extension. Default 2.
         sampler: settings of the sampler. Default: SamplerConfig().
-        seed: seed of the first clip. Default 0.
+        seed: seed of the first clip; those of the next clips follow, and extension k of a clip has
+            its seed + k APART. Default 0.
         family: the family of the scenes, one with balls. Default "room".
         say: called with a line of text after each clip. Default: none.
 
@@ -97,7 +99,7 @@ def measure_drift(
             clip = pipeline.generate(Request(prompt, seed=seed + number, sampler=sampler))
             ends = [len(clip.frames)]
             for k in range(1, extensions + 1):
-                again = seed + number + k * num_clips
+                again = seed + number + k * APART
                 request = Request(
                     prompt, seed=again, sampler=sampler, continued=clip, seconds=seconds
                 )

@@ -70,9 +70,11 @@ def test_measuring_goes_on_where_it_stopped(tmp_path):
 
     settings = {"extensions": 1, "seconds": 0.5}
     pipeline, said = load_pipeline(), []
-    one = drift.measure_drift(pipeline, tmp_path, num_clips=1, say=said.append, **settings)
-    two = drift.measure_drift(pipeline, tmp_path, num_clips=2, say=said.append, **settings)
+    one = drift.measure_drift(pipeline, tmp_path / "cut", num_clips=1, say=said.append, **settings)
+    two = drift.measure_drift(pipeline, tmp_path / "cut", num_clips=2, say=said.append, **settings)
     assert (one["clips"], two["clips"], len(said)) == (1, 2, 2)
-    assert json.loads((tmp_path / "drift.json").read_text())["windows"] == two["windows"]
+    whole = drift.measure_drift(pipeline, tmp_path / "whole", num_clips=2, **settings)
+    assert whole == two
+    assert json.loads((tmp_path / "cut" / "drift.json").read_text())["windows"] == two["windows"]
     assert [w["seconds"] for w in two["windows"]] == [2.125, 2.625]
-    assert (tmp_path / "drift.png").exists()
+    assert (tmp_path / "cut" / "drift.png").exists()
