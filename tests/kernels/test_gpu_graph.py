@@ -55,7 +55,7 @@ OURS = {
 }
 XLA = {
     ("cross_attention", "words64", "forward"): (6.6, 8),
-    ("cross_attention", "xl", "backward"): (18.5, 20),
+    ("cross_attention", "xl", "backward"): (20, 24),
     ("temporal_attention", "t16", "forward"): (6.3, 15),
     ("temporal_attention", "xl", "backward"): (10.5, 36),
     ("temporal_attention", "t16", "jvp"): (11.5, 40),

@@ -301,7 +301,7 @@ def test_a_storyboard_and_an_edit_of_one_shot(server, people):
     dialog.get_by_label("Shot, from 1 to 3").fill("2")
     click(page, "Make the shot anew")
     page.locator(".player").wait_for(timeout=LONG)
-    playwright.expect(page.locator(".hint").first).to_contain_text("Edit of", timeout=LONG)
+    playwright.expect(page.locator(".hint").first).to_contain_text("Edit by you of", timeout=LONG)
     assert page.get_by_role("button", name="Extend").is_disabled()
 
 

@@ -16,7 +16,7 @@ from test_train_command import ROOT, command, latents  # noqa: F401
 def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
     train = [
         flag
-        for flag in command(tmp_path, latents, steps=24)[3:]
+        for flag in command(tmp_path, latents, steps=80)[3:]
         if not flag.startswith("--workdir")
     ]
     soak = [
@@ -34,11 +34,11 @@ def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
     )
     assert (
         done.returncode == 0
-        and "2 kills in 24 steps" in done.stdout
+        and "2 kills in 80 steps" in done.stdout
         and "nothing was lost" in done.stdout
     ), done.stdout + done.stderr
     result = json.loads((tmp_path / "soak" / "soak.json").read_text())
-    assert result["same"] and result["rows"] == 24 and len(result["kills"]) == 2
+    assert result["same"] and result["rows"] == 80 and len(result["kills"]) == 2
     assert (tmp_path / "soak" / "soak.png").stat().st_size > 5000
 
     killed = tmp_path / "soak" / "killed"
@@ -50,7 +50,7 @@ def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
     )
     assert (
         again.returncode == 1
-        and "24 rows of losses, 1 differ" in again.stdout
+        and "80 rows of losses, 1 differ" in again.stdout
         and "THE RUNS DIFFER" in again.stdout
     ), again.stdout + again.stderr
 
