@@ -26,7 +26,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from kernels import target
+from kernels import settings, target
 from kernels.errors import Unsupported
 
 # Commands that install the packages of a platform, for error messages.
@@ -36,6 +36,7 @@ INSTALL = {
 }
 
 _log = logging.getLogger("kernels")
+_forward_mode: ContextVar[bool] = settings.setting("kernels_forward_mode", False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +45,15 @@ class Implementation:
 
     Attributes:
         module: import path of the module that implements it.
-        platform: the platform that it is made for, "gpu" or "tpu". Default None: every platform.
+        platform: the platform that it is made for, "gpu" or "tpu". Default None: every platform;
+            then JAX differentiates it in both modes.
+        jvp: import path of the module of its kernel for forward mode, `jax.jvp`. Default None: a
+            kernel has no forward mode.
     """
 
     module: str
     platform: str | None = None
+    jvp: str | None = None
 
 
 def select(
@@ -97,6 +102,8 @@ def select(
 
 def _load(op: str, name: str, implementation: Implementation, spec: Any) -> ModuleType:
     try:
+        if _forward_mode.get() and implementation.platform and not implementation.jvp:
+            raise Unsupported("has no forward mode")
         module = importlib.import_module(implementation.module)
         module.check(spec)
     except Unsupported as refusal:
@@ -107,6 +114,16 @@ def _load(op: str, name: str, implementation: Implementation, spec: Any) -> Modu
         remedy = INSTALL[implementation.platform]
         raise Unsupported(f"{op}, {name}: {missing}; {remedy}") from missing
     return module
+
+
+def forward_mode() -> contextlib.AbstractContextManager[None]:
+    """Returns a context manager in which `jax.jvp` differentiates all operations: kernels without
+    forward mode are passed over, mostly for XLA. Trace inside the context:
+
+        with forward_mode():
+            u, du = jax.jvp(model, (x,), (dx,))
+    """
+    return settings.held(_forward_mode, True)
 
 
 _forms: ContextVar[dict[str, set[str]] | None] = ContextVar("kernels_forms", default=None)

@@ -5,26 +5,19 @@ from contextvars import ContextVar
 
 from jax.experimental.pallas import tpu as pltpu
 
-from kernels import target
+from kernels import settings, target
 from kernels.errors import Unsupported
-from kernels.settings import setting
 
-_interpreter: ContextVar[pltpu.InterpretParams | None] = setting("pallas_interpreter", None)
+_interpreter: ContextVar[pltpu.InterpretParams | None] = settings.setting(
+    "pallas_interpreter", None
+)
 
 
-@contextlib.contextmanager
-def interpreted(params: pltpu.InterpretParams):
-    """Context manager: runs Pallas kernels in the TPU interpreter, on any platform. `params` are
-    the interpreter's parameters.
-
-    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
-    reuse that trace.
+def interpreted(params: pltpu.InterpretParams) -> contextlib.AbstractContextManager[None]:
+    """Returns a context manager that runs Pallas kernels in the TPU interpreter, on any platform.
+    `params` are the interpreter's parameters. Trace inside the context.
     """
-    token = _interpreter.set(params)
-    try:
-        yield
-    finally:
-        _interpreter.reset(token)
+    return settings.held(_interpreter, params)
 
 
 def interpreter() -> pltpu.InterpretParams | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from kernels.settings import setting
+from kernels import settings
 
 # Matches the memory in a device's name: "80GB", "-40GB", "HBM3", "HBM2e".
 MEMORY = re.compile(r"[\s-]+(\d+\s?gb|hbm\d\w*)\b")
@@ -41,21 +41,14 @@ class Target:
 CPU = Target("cpu", "cpu")
 H200 = Target("gpu", "NVIDIA H200", 90)
 
-_assumed: ContextVar[Target | None] = setting("kernels_target", None)
+_assumed: ContextVar[Target | None] = settings.setting("kernels_target", None)
 
 
-@contextlib.contextmanager
-def assume(target: Target):
-    """Context manager: traces for `target`, to compile for a device that is absent.
-
-    Trace and lower inside the context. Do not jit a function that was already traced outside it:
-    JAX would reuse that trace.
+def assume(target: Target) -> contextlib.AbstractContextManager[None]:
+    """Returns a context manager that traces for `target`, to compile for a device that is absent.
+    Trace and lower inside the context.
     """
-    token = _assumed.set(target)
-    try:
-        yield
-    finally:
-        _assumed.reset(token)
+    return settings.held(_assumed, target)
 
 
 def current() -> Target:

@@ -41,16 +41,15 @@ from jax._src.lib import gpu_triton  # pyright: ignore[reportPrivateImportUsage]
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 
-from kernels import target
+from kernels import settings, target
 from kernels.dispatch import INSTALL
 from kernels.errors import Unsupported
-from kernels.settings import setting
 from kernels.triton_interpreter import TYPES, interpret
 
 BRIDGES = {"ffi": "triton_kernel_call_ffi", "legacy": "triton_kernel_call", "torch": None}
 HIDDEN_PARAMETERS = 2
 
-_bridge: ContextVar[str | None] = setting("triton_bridge", None)
+_bridge: ContextVar[str | None] = settings.setting("triton_bridge", None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,24 +122,16 @@ def check_runnable() -> None:
         raise Unsupported(f"needs JAX's CUDA plugin; {INSTALL['gpu']}")
 
 
-@contextlib.contextmanager
-def use_bridge(name: str) -> Iterator[None]:
-    """Context manager: launches Triton kernels through the bridge `name`: "ffi", "legacy" or
-    "torch".
-
-    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
-    reuse that trace.
+def use_bridge(name: str) -> contextlib.AbstractContextManager[None]:
+    """Returns a context manager that launches Triton kernels through the bridge `name`: "ffi",
+    "legacy" or "torch". Trace inside the context.
 
     Raises:
         ValueError: the bridge is unknown.
     """
     if name not in BRIDGES:
         raise ValueError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
-    token = _bridge.set(name)
-    try:
-        yield
-    finally:
-        _bridge.reset(token)
+    return settings.held(_bridge, name)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ The function `use` selects another file, and `trial` sets the parameters directl
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,11 @@ def use(path: str | Path) -> None:
     _chosen[content["op"]] = Path(path)
 
 
-@contextlib.contextmanager
-def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Context manager: gives all calls of the operation `op` the launch parameters `parameters`,
-    {name: value}, in place of those of any tuning file.
-
-    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
-    reuse that trace.
+def trial(op: str, parameters: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Returns a context manager that gives all calls of the operation `op` the launch parameters
+    `parameters`, {name: value}, in place of those of any tuning file. Trace inside the context.
     """
-    token = _trial.set({**_trial.get(), op: parameters})
-    try:
-        yield
-    finally:
-        _trial.reset(token)
+    return settings.held(_trial, {**_trial.get(), op: parameters})
 
 
 def parameters(op: str, heuristic: Mapping[str, Any], **fields: Any) -> dict[str, Any]:

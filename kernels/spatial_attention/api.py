@@ -16,7 +16,9 @@ from kernels.spatial_attention.specs import Spec
 # In order of preference. "xla" is the reference. Each has `check` and `attend`; JAX differentiates
 # `attend`.
 IMPLEMENTATIONS = {
-    "triton": Implementation("kernels.spatial_attention.triton", "gpu"),
+    "triton": Implementation(
+        "kernels.spatial_attention.triton", "gpu", jvp="kernels.temporal_attention.triton_jvp"
+    ),
     "cudnn": Implementation("kernels.spatial_attention.cudnn", "gpu"),
     "pallas_tpu": Implementation("kernels.spatial_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.spatial_attention.reference"),

@@ -24,13 +24,12 @@ from kernels.temporal_attention.specs import Spec, Windows
 # In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
 # `forward` and `backward`.
 IMPLEMENTATIONS = {
-    "triton": Implementation("kernels.temporal_attention.triton", "gpu"),
+    "triton": Implementation(
+        "kernels.temporal_attention.triton", "gpu", jvp="kernels.temporal_attention.triton_jvp"
+    ),
     "pallas_tpu": Implementation("kernels.temporal_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.temporal_attention.reference"),
 }
-# Implementation -> the module of its kernel for forward mode, `jvp`. JAX refuses `jax.jvp` of the
-# others, but "xla".
-FORWARD_MODE = {"triton": "kernels.temporal_attention.triton_jvp"}
 
 
 def temporal_attention(
@@ -310,11 +309,12 @@ def _kernel(
         scales = dq_scale.sum(0), dk_scale.sum(0)
         return dq, dk, dv, *scales, None, None, dshared_k, dshared_v, None
 
-    if name in FORWARD_MODE:
+    if IMPLEMENTATIONS[name].jvp:
 
         def joint(tangents, *arrays):
-            kernels = importlib.import_module(FORWARD_MODE[name])
-            return kernels.jvp(spec_of(*arrays), tangents, *arrays)
+            path = IMPLEMENTATIONS[name].jvp
+            assert path
+            return importlib.import_module(path).jvp(spec_of(*arrays), tangents, *arrays)
 
         return Operation(title, forward, joint, pull_back, has_batch, varies)
     forward = fold_vmap(forward, has_batch, title)

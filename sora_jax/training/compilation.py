@@ -120,7 +120,6 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
     with traced_for(mesh), dispatch.recorded() as forms:
         step = _traced(run, mesh, kind)
         lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
-    jax.clear_caches()  # traces with kernels, whose products cannot be counted
     with target.assume(target.CPU):
         flops = plain = jaxpr_flops(_traced(run, mesh, kind).jaxpr.jaxpr)
         if run.model.remat != "none" and kind == "train":

@@ -143,12 +143,13 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_kernel_is_caught(mutation, tmp_path, monkeypatch):
     right, wrong, spec = MUTATIONS[mutation]
-    source = inspect.getsource(importlib.import_module(api.FORWARD_MODE["triton"]))
+    source = inspect.getsource(importlib.import_module(api.IMPLEMENTATIONS["triton"].jvp))
     assert right in source
     (tmp_path / "broken_jvp.py").write_text(source.replace(right, wrong))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_jvp", raising=False)
-    monkeypatch.setitem(api.FORWARD_MODE, "triton", "broken_jvp")
+    changed = dataclasses.replace(api.IMPLEMENTATIONS["triton"], jvp="broken_jvp")
+    monkeypatch.setitem(api.IMPLEMENTATIONS, "triton", changed)
     assert error(spec) > 3
 
 

@@ -110,6 +110,17 @@ def test_what_was_selected_is_recorded():
     assert forms == {"temporal_attention": {"xla"}}
 
 
+def test_a_function_is_traced_again_under_another_setting():
+    """With an interpreter in place of the GPU, and back."""
+    run = jax.jit(lambda: temporal_attention(**inputs(SPEC)))
+    found = []
+    for assumed in (target.CPU, target.H200, target.CPU, target.H200):
+        with target.assume(assumed), dispatch.recorded() as forms:
+            run.lower()
+        found.append(forms.get("temporal_attention"))
+    assert found == [{"xla"}, {"triton"}, None, None]  # the last two come from JAX's cache
+
+
 def test_an_accelerator_left_unused_is_a_warning(caplog, absent_gpu):
     dispatch._say.cache_clear()
     with caplog.at_level(logging.INFO, "kernels"), target.assume(target.H200):
