@@ -19,7 +19,7 @@ from kernels import target
 from sora_jax import environment
 
 PACKAGES = (
-    *("jax", "jaxlib", "triton", "torch", "numpy", "tokamax", "libtpu"),
+    *("jax", "jaxlib", "triton", "torch", "numpy", "tokamax", "xformers", "libtpu"),
     *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
 

@@ -22,6 +22,8 @@ IMPLEMENTATIONS = (
     "cudnn_core",
     "torch_sdpa",
     "torch_compile",
+    "torch_flex",
+    "xformers",
     "tokamax",
 )
 CORE = ("cudnn_core",)

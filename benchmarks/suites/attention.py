@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks import device
 from benchmarks.workload import Absent, Form
-from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
+from kernels.temporal_attention.reference import normalise_and_rotate
 from kernels.temporal_attention.specs import Windows
 
 
@@ -111,11 +111,11 @@ def ready(layout: Layout, inputs: dict) -> dict:
             for x, name in ((k, "shared_k"), (v, "shared_v"))
         )
     return {"q": q, "k": k, "v": v} | (
-        {} if (mask := _mask(layout, inputs, jnp)) is None else {"mask": mask}
+        {} if (mask := mask_of(layout, inputs, jnp)) is None else {"mask": mask}
     )
 
 
-def _mask(layout: Layout, inputs: dict, np: ModuleType) -> Any:
+def mask_of(layout: Layout, inputs: dict, np: ModuleType) -> Any:
     """Returns the mask of attention, bool [N, 1, T, T + A], True where a query attends to a key.
 
     Returns None if every query attends to all keys, or if the library's causal flag suffices. `np`
@@ -209,8 +209,6 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
             cudnn, "jax.nn.dot_product_attention with norm, rotation and layout", full
         ),
         "cudnn_core": functools.partial(cudnn, "jax.nn.dot_product_attention alone", core),
-        "torch_sdpa": functools.partial(_torch, layout, "torch_sdpa"),
-        "torch_compile": functools.partial(_torch, layout, "torch_compile"),
         "tokamax": functools.partial(_tokamax, layout),
     }
 
@@ -228,79 +226,4 @@ def _tokamax(layout: Layout) -> list[Form]:
 
     return [
         Form("tokamax.dot_product_attention with norm, rotation and layout", drop_in(layout, core))
-    ]
-
-
-def torch_or_absent() -> ModuleType:
-    """Returns the module torch if it computes on JAX's platform; raises `Absent` otherwise."""
-    if importlib.util.find_spec("torch") is None:
-        raise Absent("not installed; pip install -e '.[parity]'")
-    import torch  # may be absent
-
-    if device.platform() != ("gpu" if torch.cuda.is_available() else "cpu"):
-        raise Absent(
-            f"this PyTorch {torch.__version__} does not compute on the {device.platform()}"
-        )
-    return torch
-
-
-def turn_torch(torch: ModuleType, x: Any, scale: Any, angles: Any | None) -> Any:
-    """Returns what `normalise_and_rotate` does of a PyTorch tensor x [..., D], float32."""
-    x = x.float()
-    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * scale
-    if angles is None:
-        return x
-    a, b = x.chunk(2, -1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
-
-def _torch(layout: Layout, impl: str) -> list[Form]:
-    torch = torch_or_absent()
-    F = torch.nn.functional
-
-    def with_layout(core: Callable) -> Callable:
-        def function(x: dict) -> Any:
-            shape, angles = x["q"].shape, layout.angles(x["angles"])
-            q, k = (turn_torch(torch, x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
-            q, k, v = layout.rows(q), layout.rows(k), layout.rows(x["v"])
-            if "shared_k" in x:
-                k, v = (
-                    torch.cat([a, x[n].repeat_interleave(shape[2], 0)], 1)
-                    for a, n in ((k, "shared_k"), (v, "shared_v"))
-                )
-            mask = _mask(layout, x, torch)
-            out = core(*(a.transpose(1, 2) for a in (q, k, v)), mask)  # [N, H, L, D]
-            return layout.back(out.transpose(1, 2), shape)
-
-        return function
-
-    def sdpa(q: Any, k: Any, v: Any, mask: Any) -> Any:
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=layout.causal and mask is None
-        )
-
-    def products(q: Any, k: Any, v: Any, mask: Any) -> Any:
-        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        if layout.causal and mask is None:
-            mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).tril()
-        if mask is not None:
-            logits = logits.masked_fill(~mask, -torch.inf)
-        return logits.float().softmax(-1).to(v.dtype) @ v
-
-    if impl == "torch_sdpa":
-        return [
-            Form(
-                "scaled_dot_product_attention with norm, rotation and layout",
-                with_layout(sdpa),
-                backend="torch",
-            )
-        ]
-    forms = {
-        "torch.compile around scaled_dot_product_attention": sdpa,
-        "torch.compile of products and softmax": products,
-    }
-    return [
-        Form(how, torch.compile(with_layout(core), dynamic=False), backend="torch")
-        for how, core in forms.items()
     ]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from benchmarks.suites import attention
+from benchmarks.suites import attention, attention_torch
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.cross_attention import cross_attention
@@ -80,12 +80,12 @@ def _library(implementation: Literal["xla", "cudnn"], x: dict) -> jax.Array:
 
 
 def _torch(impl: str) -> list[Form]:
-    torch = attention.torch_or_absent()
+    torch = attention_torch.torch_or_absent()
 
     def function(x: dict) -> Any:
         q, angles = x["q"], x.get("angles")
         turned = None if angles is None else angles[:, None, None]
-        rows = attention.turn_torch(torch, q, x["q_scale"], turned).to(q.dtype)
+        rows = attention_torch.turn_torch(torch, q, x["q_scale"], turned).to(q.dtype)
         rows = rows.reshape(q.shape[0], -1, *q.shape[3:])
         mask = _mask(x, functools.partial(torch.repeat_interleave, dim=1))
         rows, k, v = (a.transpose(1, 2) for a in (rows, x["k"], x["v"]))

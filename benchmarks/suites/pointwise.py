@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.suites.attention import torch_or_absent
+from benchmarks.suites.attention_torch import torch_or_absent
 from benchmarks.suites.ours import ours
 from benchmarks.suites.vae_conv import TINY as TINY_PROLOGUE
 from benchmarks.workload import Cost, Form, Workload, always

@@ -8,7 +8,7 @@ import functools
 
 import jax
 
-from benchmarks.suites import attention
+from benchmarks.suites import attention, attention_torch
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.spatial_attention import spatial_attention
@@ -44,6 +44,7 @@ def workload(name: str, spec: Spec) -> Workload:
     forms = ours("spatial_attention", spec, operation)
     how = "jax.nn.dot_product_attention with norm and rotation"
     forms["xla_best"] = always(Form(how, attention.drop_in(LAYOUT, attention.library("xla"))))
+    forms |= attention.forms(LAYOUT, spec.dtype, spec.D) | attention_torch.forms(LAYOUT)
     return Workload(
         name=name,
         costs={
@@ -52,6 +53,6 @@ def workload(name: str, spec: Spec) -> Workload:
         },
         inputs=clip,
         reference=functools.partial(operation, implementation="xla"),
-        forms=forms | attention.forms(LAYOUT, spec.dtype, spec.D),
+        forms=forms,
         differentiable=("q", "k", "v", "q_scale", "k_scale"),
     )

@@ -5,11 +5,11 @@ import math
 
 import jax
 
-from benchmarks.suites import attention
+from benchmarks.suites import attention, attention_torch
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.temporal_attention import reference, temporal_attention
-from kernels.temporal_attention.api import FORWARD_MODE
+from kernels.temporal_attention.api import IMPLEMENTATIONS
 from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, Windows, inputs
 
 DIFFERENTIABLE = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
@@ -51,7 +51,9 @@ def workload(name: str, spec: Spec) -> Workload:
         # Libraries have no windows that edges cut.
         how = "jax.nn.dot_product_attention with norm, rotation and layout"
         forms["xla_best"] = always(Form(how, attention.drop_in(layout, attention.library("xla"))))
+        masked = spec.masked or (spec.causal and spec.A > 0)
         forms |= attention.forms(layout, spec.dtype, spec.D)
+        forms |= attention_torch.forms(layout, masked)
     return Workload(
         name=name,
         costs={
@@ -91,5 +93,9 @@ def forward_mode(name: str, spec: Spec) -> Workload:
         costs={"forward": Cost(spec.jvp_bytes, 3 * spec.forward_flops)},
         inputs=along,
         reference=functools.partial(operation, implementation="xla"),
-        forms={form: make for form, make in forms.items() if form in (*FORWARD_MODE, "xla")},
+        forms={
+            form: forms[form]
+            for form, one in IMPLEMENTATIONS.items()
+            if one.jvp or one.platform is None
+        },
     )

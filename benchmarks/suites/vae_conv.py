@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import device
-from benchmarks.suites.attention import torch_or_absent
+from benchmarks.suites.attention_torch import torch_or_absent
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Absent, Cost, Form, Workload, always
 from kernels.conv_prologue import conv_prologue, specs
