@@ -139,6 +139,8 @@ def contact_sheet(
             _draw_spectrogram(axes[-1], levels, sample_rate)
             _draw_marks(axes[-2:], own)
         _draw_cuts(axes, cuts)
+        seconds = [t for t in axes[-1].get_xticks() if first <= t * fps <= min(count, end)]
+        axes[-1].set_xticks(seconds)  # none past the end of the clip
         axes[-1].set_xlabel("seconds", color=GREY, fontsize=9, labelpad=1)
 
     with replacing(path) as temporary:

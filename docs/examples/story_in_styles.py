@@ -1,4 +1,4 @@
-"""Draws one story in the four styles as one image: a row of frames for each style.
+"""Draws one story in the four styles as one image: a row of frames for each style, under its name.
 
     python docs/examples/story_in_styles.py docs/story.png
 
@@ -9,7 +9,7 @@ import dataclasses
 import sys
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import sora_jax
 from sora_jax.modality import FORMATS
@@ -18,8 +18,8 @@ from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 SPLIT, INDEX = "val", 47
 FRAMES = (4, 12, 21, 29, 38, 46)  # two of each shot
-# In pixels: side of a frame, gap between frames, gap between shots and between rows.
-SIZE, THIN, WIDE = 112, 1, 6
+# In pixels: side of a frame, gap between frames, gap between shots, height of a row's label.
+SIZE, THIN, WIDE, LABEL = 112, 1, 6, 15
 
 
 def row(frames: np.ndarray) -> np.ndarray:
@@ -32,16 +32,23 @@ def row(frames: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def label(text: str, width: int) -> np.ndarray:
+    """Writes `text` at the left of a white image [LABEL, width, 3]."""
+    image = Image.new("RGB", (width, LABEL), "white")
+    ImageDraw.Draw(image).text((1, 2), text, fill="black")
+    return np.asarray(image) / 255
+
+
 def main(path: str) -> None:
     """Draws the story and writes the image to `path`."""
     take = sora_jax.draw(SPLIT, INDEX, family="story")
     print(take.captions[0])
-    format = dataclasses.replace(FORMATS["story3"], size=SIZE)
+    format = dataclasses.replace(FORMATS["story3"], height=SIZE, width=SIZE)
     rows: list[np.ndarray] = []
     for style in FILM_STYLES:
         drawn = row(sora_jax.render(in_style(take, style), format).frames)
-        rows += [drawn, np.ones((WIDE, drawn.shape[1], 3))]
-    image = Image.fromarray((255 * np.concatenate(rows[:-1])).round().astype(np.uint8))
+        rows += [label(style, drawn.shape[1]), drawn]
+    image = Image.fromarray((255 * np.concatenate(rows)).round().astype(np.uint8))
     image.quantize(160).save(path, optimize=True)
 
 
