@@ -43,7 +43,7 @@ _SUITE = flags.DEFINE_list(
     ["facts", "sync", "tokenizers"],
     "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, "
     "dialogue, likeness, soundscape, stories, persistence, facts, conditional, conditional_sync, "
-    "tokenizers, phyworld, or a registered one; or all.",
+    "edits, loops, tokenizers, phyworld, or a registered one; or all.",
 )
 _NUM_PROMPTS = flags.DEFINE_integer(
     "num_prompts",

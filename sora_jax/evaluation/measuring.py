@@ -23,6 +23,7 @@ from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.references import cast_references
 
+EDITED_SHOT = 2  # the shot that "edited" generates anew, from 1
 MAX_TRIES = 50  # largest number of scenes drawn for each scene that is scored
 
 
@@ -115,6 +116,10 @@ def request_of(
         given = {ask: tuple(cut(clip, part, pipeline) for part in ends), "seconds": seconds}
     elif ask == "remixed":
         given = {ask: cut(clip if other is None else other, slice(None), pipeline)}
+    elif ask == "edited":
+        given = {ask: cut(clip, slice(None), pipeline), "edit_shot": EDITED_SHOT}
+    elif ask == "looped":
+        given = {"loop": True}
     prompts = clip.take.intents if ask == "intent" else clip.take.captions
     prompt = None if ask == "frames" else prompts[0]
     if ask not in ("intent", "frames"):

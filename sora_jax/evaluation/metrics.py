@@ -99,6 +99,17 @@ def fact(kind: str) -> Callable[[Example, Reading], Value]:
     return read
 
 
+def seam(clip: Example, reading: Reading) -> Value:
+    """Returns the change of the picture from the clip's last frame to its first, in units of the
+    mean change from a frame to the next: about 1 for a loop. The ground truth is no loop, so its
+    score is the one of a clip that just ends.
+    """
+    step = np.abs(np.diff(clip.frames, axis=0)).mean()
+    if not step:
+        return Unscored("nothing moves")
+    return float(np.abs(clip.frames[-1] - clip.frames[0]).mean() / step)
+
+
 def all_one_ball(clip: Example, reading: Reading) -> Value:
     return fact("all")(clip, reading) if len(ball_facts(clip.take).balls) == 1 else None
 

@@ -326,6 +326,7 @@ class Scoreboard:
                 np.savez(file, frames=arrays["frames"], samples=arrays["samples"])
         with np.load(path) as arrays:
             clips = list(zip(arrays["frames"], arrays["samples"], strict=True))
+        # The clips of "looped" are longer than their format. Only `metrics.seam` reads them.
         return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips, strict=True)]
 
     def _entry(self, suite: Suite, name: str, measured: dict[str, list[dict]]) -> dict:

@@ -10,7 +10,9 @@ A row is the clips of the model, or of a baseline, for the scenes of a part.
             its outcome, and the first frames; "frames": the first frames alone. Together with the
             caption: "first_frame"; "given_audio" or "given_video", all of it; "continued" or
             "preceded", the first or last half of the clip; "between", its first and last frames;
-            "remixed", all of another clip. Frames and audio are those of a render of the scene
+            "remixed", all of another clip; "edited", all but the second shot. Frames and audio are
+            those of a render of the scene. "looped": the caption, and the clip is to lead back to
+            its beginning
     mixed   how the floor (the score by chance) of a row is made from the row's own clips
             (`baselines.mixed`). "clips": the clips of other prompts; "frames": the clip with its
             frames permuted; "sounds": with the audio of other clips; "pieces": with its audio cut
@@ -289,6 +291,21 @@ SUITES: Registry[Suite] = Registry(
             {ask: Part("room", trained_on=("room",), ask=ask) for ask in FROM_MODALITY},
             {"f1_100ms": Metric("sync", metrics.sync("f1_100ms"), "F1", corrected=True)},
             mixed="sounds",
+        ),
+        Suite(
+            "edits",
+            {"": Part("story", trained_on=("story",), keep=_cut)},
+            {"shots": judged("shots"), "state": judged("state")},
+            ask="edited",
+            mixed="frames",
+            format="story3",
+        ),
+        Suite(
+            "loops",
+            ROOM,
+            {"seam": Metric(None, metrics.seam, "steps")},
+            ask="looped",
+            mixed=None,
         ),
         Suite(
             "tokenizers",

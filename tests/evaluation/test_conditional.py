@@ -2,13 +2,16 @@
 the scene's length.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import sora_jax
-from sora_jax.evaluation import suites
+from sora_jax.evaluation import metrics, suites
 from sora_jax.evaluation.measuring import request_of
 from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.oracles.reading import Reading
 
 SAMPLER = SamplerConfig(steps=1)
 # frames of the scene that come back as they are
@@ -37,6 +40,23 @@ def test_parts_of_the_render_are_given(nano, clips, ask):
         np.testing.assert_array_equal(made.samples, clip.samples)
     if ask == "given_video":
         np.testing.assert_array_equal(made.frames, clip.frames)
+
+
+def test_a_clip_that_returns_has_no_seam(clips):
+    """The change from its last frame to its first is like every other."""
+    clip = clips[0]
+    there_and_back = np.concatenate([clip.frames, clip.frames[-2:0:-1]])
+    loop = dataclasses.replace(clip, frames=there_and_back)
+    reading = Reading(clip)
+    assert metrics.seam(loop, reading) < 2 < metrics.seam(clip, reading)
+    still = dataclasses.replace(clip, frames=np.ones_like(clip.frames))
+    assert metrics.seam(still, reading) == "nothing moves"
+
+
+def test_a_loop_is_asked_for(nano, clips):
+    request = request_of(clips[0], "looped", 3, SAMPLER, nano)
+    assert request.task == "loop" and request.prompt == clips[0].take.captions[0]
+    assert len(nano.generate(request).frames) > len(clips[0].frames)
 
 
 def test_a_part_may_ask_otherwise_than_its_suite():

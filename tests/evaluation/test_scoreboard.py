@@ -181,11 +181,14 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
     [
         (
             ROOM,
-            {"physics", "sync", "sound", "facts", "conditional", "conditional_sync", "tokenizers"},
+            {
+                *("physics", "sync", "sound", "facts", "conditional", "conditional_sync", "loops"),
+                "tokenizers",
+            },
         ),
         ({**ROOM, "family": "film"}, {"styles", "speech"}),
         ({**ROOM, "family": "talk"}, {"dialogue", "likeness", "soundscape"}),
-        ({**ROOM, "family": "story"}, {"stories", "persistence"}),
+        ({**ROOM, "family": "story"}, {"stories", "persistence", "edits"}),
         ({**ROOM, "family": "phyworld_uniform_300k"}, {"phyworld"}),
         ({"source": "video_folder"}, set()),
     ],

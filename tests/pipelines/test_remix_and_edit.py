@@ -10,9 +10,12 @@ from toy_formats import STORY
 
 from sora_jax.clip import as_floats
 from sora_jax.errors import UserError
+from sora_jax.evaluation.measuring import request_of
 from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.oracles import examples
 from sora_jax.pipelines import synthesis, windows
 from sora_jax.pipelines.request import Request
+from sora_jax.worlds.playhouse.draw import draw
 
 SAMPLER = SamplerConfig(steps=4)
 PROMPT, OTHER = "a large red ball is dropped", "a small blue ball rolls to the left"
@@ -75,6 +78,17 @@ def test_an_edit_keeps_the_other_shots(story, told, number):
     outside = slice(cut + seam, None) if number == 1 else slice(0, cut - seam)
     np.testing.assert_array_equal(edit.samples[outside], told.samples[outside])
     assert np.abs(edit.samples - told.samples).max() > 1e-3
+
+
+def test_the_suite_of_edits_gives_the_other_shots(story):
+    frames = np.random.default_rng(0).random((STORY.frames, 16, 16, 3), np.float32)
+    silence = np.zeros(STORY.samples, np.float32)
+    clip = examples.example(draw("val", 3, family="story_2"), frames, silence, STORY)
+    asked = request_of(clip, "edited", 3, SAMPLER, story)
+    assert asked.prompt == clip.take.captions[0]
+    made = story.generate(dataclasses.replace(asked, prompt=PROMPT))
+    changed = np.abs(made.frames - clip.frames).max((1, 2, 3)) > 0
+    assert changed[9:].all() and not changed[:9].any()
 
 
 def test_files_are_remixed_and_edited_in_their_own_format(pipeline, told, clip, tmp_path):
