@@ -6,6 +6,7 @@ of queries spans several rows, as in our kernels.
 """
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable
 from types import ModuleType
@@ -138,7 +139,7 @@ def _flex(layout: Layout, masked: bool) -> list[Form]:
     torch = torch_or_absent()
     if masked:
         raise Absent("no block mask is made for masks of each batch element")
-    from torch.nn.attention import flex_attention as flex
+    flex = importlib.import_module("torch.nn.attention.flex_attention")
 
     @functools.cache
     def block_mask(rows: int, queries: int, keys: int, on: str) -> Any:
@@ -170,7 +171,7 @@ def _xformers(layout: Layout, masked: bool) -> list[Form]:
         raise Absent("xformers' attention is for GPUs")
     if masked:
         raise Absent("BlockDiagonalMask has no masks of each batch element")
-    from xformers import ops  # may be absent  # pyright: ignore[reportMissingImports]
+    ops = importlib.import_module("xformers.ops")
 
     @functools.cache
     def block_mask(rows: int, queries: int, keys: int, on: str) -> Any:
