@@ -13,6 +13,10 @@ from sora_jax.modality import FORMATS
 from sora_jax.worlds.playhouse.families.phyworld import TRAIN
 
 ROOT = Path(__file__).parents[2]
+SMALL = """
+    "model.width": 32, "model.heads": 2, "model.audio_width": 32, "model.audio_heads": 2,
+    "train.batch_size": 2,
+"""
 SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("[!_]*.py"))
 
 
@@ -42,7 +46,10 @@ def test_shipped_sweeps_are_planned(path, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_lists_arms_and_trains_nothing(tmp_path):
-    sweep = ROOT / "experiments" / "sweeps" / "first.py"
+    text = (ROOT / "experiments" / "sweeps" / "first.py").read_text()
+    assert "always={" in text
+    sweep = tmp_path / "first.py"
+    sweep.write_text(text.replace("always={", f"always={{{SMALL}"))
     command = [sys.executable, "-m", "experiments.ablate", f"--sweep={sweep}", "--dry_run"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import sys
 
 import jax
@@ -99,7 +100,10 @@ def main():
     params, merge = split_module(
         STDiT(dataclasses.replace(config, attention=attention, window=(3, 2, 2)), nnx.Rngs(0))
     )
-    params, batch = moved(params), example(8)
+    meshes = json.loads(sys.argv[1])
+    # Every interpreted program takes its time, so with kernels a device has one clip.
+    shares = [data * fsdp for data, fsdp, *_ in meshes] if on_gpu else [8]
+    params, batch = moved(params), example(math.lcm(*shares))
     run = lambda mesh, params, batch: loss_and_gradients(params, merge, batch, mesh)
     wanted = flatten(
         jax.tree.map(
@@ -113,7 +117,7 @@ def main():
             ),
         )
     )
-    for sizes in json.loads(sys.argv[1]):
+    for sizes in meshes:
         mesh = MeshConfig(*sizes).make()
         where = rules.place(params, params, mesh)
         assumed = target.assume(target.H200) if on_gpu else contextlib.nullcontext()
