@@ -117,8 +117,8 @@ def _load(op: str, name: str, implementation: Implementation, spec: Any) -> Modu
 
 
 def forward_mode() -> contextlib.AbstractContextManager[None]:
-    """Returns a context manager in which `jax.jvp` differentiates all operations: kernels without
-    forward mode are passed over, mostly for XLA. Trace inside the context:
+    """Returns a context manager in which every operation supports `jax.jvp`. A kernel without
+    forward mode is replaced by the next implementation that has it. Trace inside the context:
 
         with forward_mode():
             u, du = jax.jvp(model, (x,), (dx,))

@@ -46,7 +46,7 @@ def torch_or_absent() -> ModuleType:
         raise Absent(
             f"this PyTorch {torch.__version__} does not compute on the {device.platform()}"
         )
-    # By default, torch.compile stops to compile a function after eight shapes, without an error.
+    # By default, torch.compile runs a function eagerly from its ninth shape on, without an error.
     limits: Any = importlib.import_module("torch._dynamo.config")
     limits.recompile_limit, limits.fail_on_recompile_limit_hit = 1000, True
     return torch

@@ -100,9 +100,11 @@ def fact(kind: str) -> Callable[[Example, Reading], Value]:
 
 
 def seam(clip: Example, reading: Reading) -> Value:
-    """Returns the change of the picture from the clip's last frame to its first, in units of the
-    mean change from a frame to the next: about 1 for a loop. The ground truth is no loop, so its
-    score is the one of a clip that just ends.
+    """Returns the mean absolute difference between the clip's last frame and its first, divided by
+    that between neighbouring frames.
+
+    A loop has a value of about 1. The ground truth does not loop, so its value is that of an
+    ordinary clip.
     """
     step = np.abs(np.diff(clip.frames, axis=0)).mean()
     if not step:
