@@ -105,18 +105,21 @@ def on_grid(images: np.ndarray, views: np.ndarray, bars: float = 0.0) -> np.ndar
         views: (left, top, width) in metres of each image, [F, 3].
         bars: share of the height that black bars hide at the top and at the bottom each. Default 0.
     """
-    size, grids = images.shape[1], []
-    for image, (left, top, width) in zip(images, views, strict=True):
-        scale = size / width
-        column, row = (COLUMNS - left) * scale - 0.5, (top - ROWS) * scale - 0.5
-        grid = ndimage.map_coordinates(
-            image, np.meshgrid(row, column, indexing="ij"), order=1, mode="nearest"
+    size, pixel = images.shape[1], np.arange(images.shape[1])
+    left, top, width = views[:, :1], views[:, 1:2], views[:, 2:]
+    column, row = (COLUMNS - left) * size / width - 0.5, (top - ROWS) * size / width - 0.5
+    # linear between pixels: weights of the pixels in each row and column of the grid
+    down, across = (
+        np.maximum(1.0 - np.abs(np.clip(at, 0, size - 1)[..., None] - pixel), 0.0).astype(
+            np.float32
         )
-        hidden = bars * size - 0.5
-        grid[(row < hidden) | (row > size - 1 - hidden)] = np.nan
-        grid[:, (column < -0.5) | (column > size - 0.5)] = np.nan
-        grids.append(grid)
-    return np.stack(grids)
+        for at in (row, column)
+    )
+    grids = down @ images @ across.swapaxes(1, 2)
+    hidden = bars * size - 0.5
+    unseen = (row < hidden) | (row > size - 1 - hidden)
+    beside = (column < -0.5) | (column > size - 0.5)
+    return np.where(unseen[:, :, None] | beside[:, None], np.nan, grids)
 
 
 def _box(x: np.ndarray, y: np.ndarray, w: float, h: float, r: float = 0.0) -> np.ndarray:

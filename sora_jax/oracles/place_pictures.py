@@ -104,7 +104,7 @@ def graded(pictures: np.ndarray) -> np.ndarray:
     """
     size = pictures.shape[1]
     bright = (pictures @ BRIGHT)[..., None]
-    cold, warm = np.array([-0.10, 0.0, 0.07]), np.array([0.05, 0.01, -0.09])
+    cold, warm = np.array([[-0.10, 0.0, 0.07], [0.05, 0.01, -0.09]], np.float32)
     pictures = pictures * (1.0 + (1.0 - bright) * cold + bright * warm)
     pictures = 0.5 + 1.06 * (pictures - 0.52)
     return (pictures * exposure(size)[..., None]).astype(np.float32)
@@ -132,8 +132,9 @@ class _Canvas:
     def __init__(self, views: np.ndarray, size: int) -> None:
         self.size, self.scale = size, size / views[:, 2:]  # pixels per metre, [N, 1]
         self.left, self.top = views[:, :1], views[:, 1:2]
-        pixel = np.arange(size, dtype=np.float32)[None] + 0.5
-        self.x, self.y = self.left + pixel / self.scale, self.top - pixel / self.scale  # [N, S]
+        self.pixel = np.arange(size, dtype=np.float32)
+        centre = self.pixel + 0.5
+        self.x, self.y = self.left + centre / self.scale, self.top - centre / self.scale  # [N, S]
         self.inset = 0.9 * size / 64.0
 
     def _stripes(self, at: np.ndarray, period: float, soft: float) -> np.ndarray:
@@ -153,10 +154,12 @@ class _Canvas:
         soft = 3.0 if look.style == "cinematic" else 1.0
         across = self._stripes(self.x, room.paper[0], soft)[:, None]
         paper = np.maximum(across, self._stripes(y, room.paper[1], soft)[:, :, None])
-        wall = np.array(room.wall)
+        wall = np.array(room.wall, np.float32)
         hue = wall + 0.4 * look.inked * (wall - wall.mean())
         picture = (shade[:, :, None] * (1.0 - room.paper[2] * paper))[..., None] * hue
-        floor = (1.0 + look.lit * 0.25 * np.minimum(y, 0.0))[..., None] * np.array(room.floor)
+        floor = (1.0 + look.lit * 0.25 * np.minimum(y, 0.0))[..., None] * np.array(
+            room.floor, np.float32
+        )
         on_floor = _ramp(-y * scale)[:, :, None, None]
         picture += on_floor * (floor[:, :, None] - picture)
         line = 0.7 * look.inked * np.clip(1.1 - np.abs(y * scale), 0.0, 1.0)
@@ -170,21 +173,21 @@ class _Canvas:
             box: (left, right, top, bottom, R, G, B, alpha), edges in metres.
             edge: how much darker its outline is, from 0 (no outline) to 1.
         """
-        pixel = np.arange(self.size, dtype=np.float32)
         left, right = ((x - self.left) * self.scale - 0.5 for x in box[:2])
         upper, lower = ((self.top - y) * self.scale - 0.5 for y in box[2:4])
-        across = _ramp(pixel - left) * _ramp(right - pixel) * box[7]
-        down = _ramp(pixel - upper) * _ramp(lower - pixel)
-        # only where a picture shows it
-        rows, columns = (slice(*_span(part)) for part in (down, across))
-        covered = down[:, rows, None] * across[:, None, columns]
+        columns, rows = self._shown(left, right), self._shown(upper, lower)
+        x, y = self.pixel[columns], self.pixel[rows]
+        if not (x.size and y.size):
+            return
+        across = _ramp(x - left) * _ramp(right - x) * box[7]
+        down = _ramp(y - upper) * _ramp(lower - y)
+        covered = down[:, :, None] * across[:, None]
         part, shade = picture[:, rows, columns], 1.0
         if edge:
-            inside = _ramp(pixel - left - self.inset) * _ramp(right - pixel - self.inset)
-            within = _ramp(pixel - upper - self.inset) * _ramp(lower - pixel - self.inset)
-            within = within[:, rows, None] * inside[:, None, columns]
+            inside = _ramp(x - left - self.inset) * _ramp(right - x - self.inset)
+            within = _ramp(y - upper - self.inset) * _ramp(lower - y - self.inset)
             wide = (right - left > 3.0 * self.inset)[:, :, None]
-            shade = (1.0 - edge * (1.0 - within) * wide)[..., None]
+            shade = (1.0 - edge * (1.0 - within[:, :, None] * inside[:, None]) * wide)[..., None]
         part += covered[..., None] * (shade * box[4:7] - part)
 
     def disc(self, picture: np.ndarray, disc: np.ndarray, edge: float) -> None:
@@ -195,13 +198,13 @@ class _Canvas:
             disc: (x, y, radius, R, G, B, alpha), lengths in metres.
             edge: how much darker its outline is, from 0 (no outline) to 1.
         """
-        pixel = np.arange(self.size, dtype=np.float32)
         column, row = (disc[0] - self.left) * self.scale - 0.5, (self.top - disc[1]) * self.scale
-        across, down = np.square(pixel - column), np.square(pixel - row + 0.5)
-        radius = disc[2] * self.scale
-        near = np.square(radius + 1.0)
-        rows, columns = (slice(*_span(part < near)) for part in (down, across))
-        far = np.sqrt(down[:, rows, None] + across[:, None, columns] + 1e-12)
+        row, radius = row - 0.5, disc[2] * self.scale
+        columns, rows = (self._shown(at - radius, at + radius) for at in (column, row))
+        x, y = self.pixel[columns], self.pixel[rows]
+        if not (x.size and y.size):
+            return
+        far = np.sqrt(np.square(y - row)[:, :, None] + np.square(x - column)[:, None] + 1e-12)
         depth = radius[..., None] - far
         covered = (_ramp(depth) * disc[6])[..., None]
         part, shade = picture[:, rows, columns], 1.0
@@ -210,13 +213,12 @@ class _Canvas:
             shade = (1.0 - rim * (1.0 - _ramp(depth - self.inset)))[..., None]
         part += covered * (shade * disc[3:6] - part)
 
-
-def _span(parts: np.ndarray) -> tuple[int, int]:
-    """Returns (first pixel, last pixel + 1) of the columns of parts [N, S] that are not all 0;
-    (0, 0) if all are.
-    """
-    where = np.flatnonzero(parts.any(0))
-    return (int(where[0]), int(where[-1]) + 1) if len(where) else (0, 0)
+    def _shown(self, first: np.ndarray, last: np.ndarray) -> slice:
+        """Returns the pixels of a row or a column that a thing from `first` to `last`, in pixels
+        [N, 1], covers in part in one of the pictures at least.
+        """
+        start = max(int(first.min()), 0)
+        return slice(start, max(min(int(last.max()) + 2, self.size), start))
 
 
 def lamps_of_score(place: int) -> np.ndarray:

@@ -24,6 +24,7 @@ Limits: only views that the stories of this world have (`staging.py`) are found.
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -164,8 +165,9 @@ def agreement(frames: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     """Returns the agreement A of (1) of frames and pictures [..., H, W, 3], which broadcast: [...],
     in [0, 1].
     """
-    far = np.square(frames - pictures).sum(-1)
-    return np.exp(far * (-0.5 / SIGMA**2)).mean((-1, -2))
+    apart = frames - pictures
+    far = np.einsum("...c,...c->...", apart, apart)
+    return np.exp(far * np.float32(-0.5 / SIGMA**2)).mean((-1, -2))
 
 
 def _coarse(frame: np.ndarray) -> list[tuple[Look, Base, float]]:
@@ -198,30 +200,32 @@ class _Shot:
     def __init__(self, frames: np.ndarray, look: Look) -> None:
         self.frames, self.look = frames, look
         self.parts = (np.arange(len(frames)) + 0.5) / len(frames)
-        self.middle, self.blur = len(frames) // 2, SOFT
+        self.middle = len(frames) // 2
 
     def of_middle(self, views: np.ndarray) -> np.ndarray:
         """Returns the agreement of the middle frame with pictures from views [N, 3], [N]."""
         return agreement(self.frames[self.middle], soft(paint(self.look, views, SIZE)))
 
-    def scores(self, numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Returns the agreement of frames, [2, N]: with pictures with the lamp off, and on.
+    def scores(self, numbers: np.ndarray, views: np.ndarray, blurs: Sequence[float]) -> np.ndarray:
+        """Returns the agreement of frames, [B, 2, N]: for each of B blurs, in pixels, with pictures
+        with the lamp off, and on.
 
         The door is open or closed, whichever agrees better.
 
         Args:
             numbers: indices of the frames, [N].
             views: the view of each, [N, 3].
+            blurs: of the pictures.
         """
         frames, door = self.frames[numbers], ROOMS[self.look.place].door
         far = np.maximum(views[:, 0] - door, door - views[:, 0] - views[:, 2])
         doors = (0.0, 1.0) if far.min() < 2.0 * DOOR_HALF else (0.0,)
-        found = []
-        for lamp in (0.0, 1.0):
-            looks = (dataclasses.replace(self.look, lamp=lamp, door=door) for door in doors)
-            pictures = (soft(paint(look, views, SIZE), self.blur) for look in looks)
-            found.append(np.max([agreement(frames, picture) for picture in pictures], axis=0))
-        return np.stack(found)
+        found = np.zeros((len(blurs), 2, len(numbers)))
+        for lamp, door in itertools.product((0, 1), doors):
+            pictures = paint(dataclasses.replace(self.look, lamp=lamp, door=door), views, SIZE)
+            for one, blur in zip(found, blurs, strict=True):
+                one[lamp] = np.maximum(one[lamp], agreement(frames, soft(pictures, blur)))
+        return found
 
     def refined(self, base: Base, zoom: float) -> tuple[float, Base]:
         """Returns (largest agreement of the middle frame with views near `base`, their base), with
@@ -242,20 +246,19 @@ class _Shot:
     def moved(self, base: Base) -> tuple[float, str]:
         """Returns (mean agreement over LOOKS frames, camera move) of the move that agrees best."""
         numbers = np.unique(np.linspace(0, len(self.frames) - 1, LOOKS).round().astype(int))
-        found = []
-        for move in MOVES:
-            views = base.views(displaced(move, self.parts[numbers]))
-            found.append((float(self.scores(numbers, views).max(0).mean()), move))
-        return max(found)
+        views = [base.views(displaced(move, self.parts[numbers])) for move in MOVES]
+        every = np.tile(numbers, len(MOVES))
+        scores = self.scores(every, np.concatenate(views), (SOFT,))[0].max(0)
+        means = scores.reshape(len(MOVES), -1).mean(-1)
+        return max(zip(means.tolist(), MOVES, strict=True))
 
     def sharpness(self, views: np.ndarray) -> float:
         """Returns the one of BLURS, in pixels, with which pictures from views [F, 3] agree best
         with the frames.
         """
-        numbers, found = np.array([0, self.middle]), []
-        for self.blur in BLURS:
-            found.append(float(self.scores(numbers, views[numbers]).max(0).sum()))
-        return BLURS[int(np.argmax(found))]
+        numbers = np.array([0, self.middle])
+        scores = self.scores(numbers, views[numbers], BLURS)
+        return BLURS[int(scores.max(1).sum(-1).argmax())]
 
     def spread(self, base: Base, move: str) -> float:
         """Returns the largest distance in metres from the centre of `base`, up to SPREAD, of one
@@ -282,12 +285,10 @@ def find_sight(frames: np.ndarray) -> Sight:
     found = [(*shot.moved(base), base, shot) for _, base, shot in near]
     score, move, base, shot = max(found, key=_first)
     views = base.views(displaced(move, shot.parts))
-    shot.blur = shot.sharpness(views)
-    lamp = shot.scores(np.arange(len(frames)), views).argmax(0)
+    blur = shot.sharpness(views)
+    lamp = shot.scores(np.arange(len(frames)), views, (blur,))[0].argmax(0)
     spread = shot.spread(base, move)
-    return Sight(
-        shot.look.place, shot.look.style, base, move, views, lamp, score, spread, shot.blur
-    )
+    return Sight(shot.look.place, shot.look.style, base, move, views, lamp, score, spread, blur)
 
 
 def _at_least(base: Base, wider: float) -> float:

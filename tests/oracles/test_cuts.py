@@ -8,7 +8,7 @@ import pytest
 
 from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, cuts, examples
+from sora_jax.oracles import conditions, cuts, examples, film_cuts
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.read_clip import read_clip
 from sora_jax.oracles.reading import Reading
@@ -69,7 +69,7 @@ def test_clips_of_one_shot_have_no_cut(stories, clips):
         assert Reading(clip).cuts == []
     for blank in examples.blank(stories):
         assert Reading(blank).cuts == [] and not judge(blank)
-    assert cuts.read_cuts(stories[0].frames[:2], 8) == []
+    assert film_cuts.read_cuts(stories[0].frames[:2], 8) == []
 
 
 def test_a_cut_between_equal_views_need_not_be_read(stories):
@@ -150,14 +150,14 @@ def test_the_registration_finds_a_camera_that_jumps(stories):
     wide = np.tile(flat.frames[4], (1, 1, 1)).astype(np.float32)
     still = [wide] * 8
     aside = [np.roll(wide, 4, axis=1)] * 8
-    assert cuts.read_cuts(np.stack(still + aside), 8) == [1.0]
+    assert film_cuts.read_cuts(np.stack(still + aside), 8) == [1.0]
     larger = wide[3:61, 3:61]
     grid = np.linspace(0, 57, 64).round().astype(int)
-    assert cuts.read_cuts(np.stack(still + [larger[grid][:, grid]] * 8), 8) == [1.0]
+    assert film_cuts.read_cuts(np.stack(still + [larger[grid][:, grid]] * 8), 8) == [1.0]
     pan = [np.roll(wide, t // 2, axis=1) for t in range(16)]
-    assert cuts.read_cuts(np.stack(pan), 8) == []
+    assert film_cuts.read_cuts(np.stack(pan), 8) == []
     shaken = still + aside[:1] + still
-    assert cuts.read_cuts(np.stack(shaken), 8) == []
+    assert film_cuts.read_cuts(np.stack(shaken), 8) == []
 
 
 @pytest.mark.slow
