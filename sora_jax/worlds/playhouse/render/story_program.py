@@ -152,14 +152,15 @@ def _boxes(
 ) -> jax.Array:
     """Paints boxes [N, 8]: equation (1), with the dark edges of the style."""
     inset = 0.9 * size / 64.0
-    for left, right, upper, lower, *colour, alpha in (tuple(box) for box in boxes):
+    for box in boxes:
+        (left, right, upper, lower), colour, alpha = box[:4], box[4:7], box[7]
         across = _ramp(column - left) * _ramp(right - column) * (right > left)
         down = _ramp(row - upper) * _ramp(lower - row)
         within = _ramp(column - left - inset) * _ramp(right - column - inset)
         within = within * (_ramp(row - upper - inset) * _ramp(lower - row - inset))
         shade = 1.0 - one["edge"] * (1.0 - within) * (right - left > 3.0 * inset)
         covered = (across * alpha) * down
-        picture = picture + covered[..., None] * (shade[..., None] * jnp.stack(colour) - picture)
+        picture = picture + covered[..., None] * (shade[..., None] * colour - picture)
     return picture
 
 
@@ -173,14 +174,15 @@ def _discs(
 ) -> jax.Array:
     """Paints discs [N, 7]: equation (2), with dark edges unless `one` is None."""
     inset = 0.9 * size / 64.0
-    for x, y, radius, *colour, alpha in (tuple(disc) for disc in discs):
+    for disc in discs:
+        (x, y, radius), colour, alpha = disc[:3], disc[3:6], disc[6]
         depth = radius - jnp.sqrt(jnp.square(column - x) + jnp.square(row - y) + 1e-12)
         covered = _ramp(depth) * alpha * (radius > 0.0)
         shade = jnp.ones(())
         if one is not None:
             edge = one["edge"] * (radius > 2.5 * inset)
             shade = (1.0 - edge * (1.0 - _ramp(depth - inset)))[..., None]
-        picture = picture + covered[..., None] * (shade * jnp.stack(colour) - picture)
+        picture = picture + covered[..., None] * (shade * colour - picture)
     return picture
 
 
