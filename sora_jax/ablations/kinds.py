@@ -128,17 +128,19 @@ def step_flops(run: AnyRun) -> tuple[float, float]:
         _counted(run.model, one.clip_format, sizes[one.name], run.data.text_length, optim)
         for one in run.data.mixture
     ]
-    update = counted[0].optimizer or 0  # the same for all sets
-    return float(np.average([c.step for c in counted], weights=shares)), float(update)
+    steps, updates = zip(*counted, strict=True)  # the update is the same for all sets
+    return float(np.average(steps, weights=shares)), float(updates[0])
 
 
 @functools.cache
 def _counted(
     model: STDiTConfig, format: ClipFormat, batch_size: int, text_length: int, optim: OptimConfig
-) -> cost.Cost:
-    """Returns `cost.measure` of these; trials that differ in their steps are counted once."""
+) -> tuple[int, int]:
+    """Returns `cost.training_flops` of these; trials that differ in their steps are counted
+    once.
+    """
     optimizer = make_optimizer(optim, steps=1)
-    return cost.measure(model, format, batch_size, text_length, optimizer)
+    return cost.training_flops(model, format, batch_size, text_length, optimizer)
 
 
 def compiled_steps(run: AnyRun) -> list[tuple[Any, Any, Any]]:

@@ -38,13 +38,15 @@ def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
         depth: number of modules.
         rngs: random keys of the initial weights.
     """
-    keys = jax.random.split(rngs.params(), depth)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    graphdefs = []
 
     def initial(key: PRNGKeyArray) -> nnx.State:
-        return nnx.state(make(nnx.Rngs(key)))
+        graphdef, state = nnx.split(make(nnx.Rngs(key)))
+        graphdefs.append(graphdef)
+        return state
 
-    return nnx.merge(graphdef, jax.vmap(initial)(keys))
+    state = jax.vmap(initial)(jax.random.split(rngs.params(), depth))
+    return nnx.merge(graphdefs[0], state)
 
 
 def scan_stack(

@@ -250,18 +250,17 @@ def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.
     optimizer = make_optimizer(run.optim, run.train.steps)
     sizes, _ = _rows(program)
     counted = [
-        cost.measure(
+        cost.training_flops(
             run.model, format, sizes[name], program.batches[name]["tokens"].shape[1], optimizer
         )
         for name, format in program.formats.items()
     ]
     shares = [run.data.weights[name] for name in program.formats]
-    step = float(np.average([one.step for one in counted], weights=shares))
-    update = counted[0].optimizer  # the same for all sets
-    assert update is not None
+    steps, updates = zip(*counted, strict=True)  # the update is the same for all sets
+    step = float(np.average(steps, weights=shares))
     peak = mesh.size * topologies.peak_flops(target.current().slug)
     # The optimizer updates once in `accumulate` steps: its FLOPs per step are a mean.
-    return metrics.StepFlops(step, update / run.optim.accumulate, peak)
+    return metrics.StepFlops(step, updates[0] / run.optim.accumulate, peak)
 
 
 def _write_weights(

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from sora_jax.modality import FORMATS
-from sora_jax.models.cost import measure, quantity, report, update_flops
+from sora_jax.models.cost import measure, quantity, report, training_flops, update_flops
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
 from sora_jax.training.optim import OptimConfig, make_optimizer
@@ -87,6 +87,9 @@ def test_the_state_of_an_optimizer_is_counted():
         measure(NANO, FORMATS["nano"], 2, 16, make_optimizer(OptimConfig(muon=muon), 100))
         for muon in (True, False)
     )
+    optimizer = make_optimizer(OptimConfig(muon=True), 100)
+    wanted = (muon.step, muon.optimizer)
+    assert training_flops(NANO, FORMATS["nano"], 2, 16, optimizer) == wanted and wanted[1]
     total = sum(adamw.parameters.values())
     assert adamw.optimizer_state == pytest.approx(12 * total, rel=1e-4)
     assert 8 * total < muon.optimizer_state < 9 * total
