@@ -25,7 +25,6 @@ TOLERANCE = {"float32": 5e-6, "float16": 5e-3, "bfloat16": 4e-2}
 
 
 # Compiling takes most of the time here.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Op:
 
     @functools.cache  # noqa: B019  # every Op lives as long as the tests
     def inputs(self, spec) -> dict[str, jax.Array]:
-        return quick_jit(self.module("specs").inputs.__wrapped__, static_argnums=0)(spec)
+        return jax.jit(self.module("specs").inputs.__wrapped__, static_argnums=0)(spec)
 
 
 def run(op: Op, spec, implementation: str, arguments: dict) -> dict[str, np.ndarray]:
@@ -52,7 +51,7 @@ def run(op: Op, spec, implementation: str, arguments: dict) -> dict[str, np.ndar
     """
     fixed = {name: arguments[name] for name in op.fixed if name in arguments}
 
-    @quick_jit
+    @jax.jit
     def both(free):
         out, pull_back = jax.vjp(
             lambda free: jax.tree.leaves(op.call(free | fixed, spec, implementation)), free

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conformance import Op, quick_jit
+from conformance import Op
 
 from kernels.temporal_attention import api, temporal_attention
 from kernels.temporal_attention.specs import Spec, Windows, inputs
@@ -67,7 +67,7 @@ def along(spec, implementation, given, only=None):
     if only is not None:
         fixed, free, dots = given, {only: free[only]}, {only: dots[only]}
 
-    @quick_jit
+    @jax.jit
     def both(free, dots):
         return jax.jvp(lambda x: operation(fixed | x, spec, implementation), (free,), (dots,))
 
@@ -86,7 +86,7 @@ def expected(spec, only=None):
     if only is not None:
         fixed, free, dots = wide, {only: free[only]}, {only: dots[only]}
 
-    @quick_jit
+    @jax.jit
     def both(free, dots):
         return jax.jvp(lambda x: operation(fixed | x, spec, "xla"), (free,), (dots,))
 
@@ -166,7 +166,7 @@ def meanflow(q, given, spec, implementation):
 def test_gradient_of_a_loss_with_a_stopped_tangent():
     given = inputs(CAUSAL)
     found, want = (
-        quick_jit(jax.value_and_grad(meanflow), static_argnums=(2, 3))(
+        jax.jit(jax.value_and_grad(meanflow), static_argnums=(2, 3))(
             given["q"], given, CAUSAL, implementation
         )
         for implementation in ("triton", "xla")
@@ -194,7 +194,7 @@ def test_mapped_and_sharded():
         masks = {"causal": spec.causal, "implementation": implementation, **options}
         attend = lambda q: temporal_attention(**{**given, "q": q}, **masks)
         one = lambda dot: jax.jvp(attend, (given["q"],), (dot,))[1]
-        return quick_jit(jax.vmap(one))(dots)
+        return jax.jit(jax.vmap(one))(dots)
 
     want = tangents("xla")
     for options in ({}, {"sharding": sharding}):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conformance import Op, assert_caught, assert_conforms, broken, quick_jit, run
+from conformance import Op, assert_caught, assert_conforms, broken, run
 from jax.sharding import AxisType, NamedSharding
 
 from kernels import dispatch, target
@@ -62,7 +62,7 @@ def test_reference_is_attention():
     given = inputs(SHOTS)
     T, S, M = SHOTS.T, SHOTS.S, SHOTS.M
 
-    @quick_jit
+    @jax.jit
     def want(given):
         q = normalise_and_rotate(given["q"], given["q_scale"], given["angles"][:, None, None])
         sees = jnp.repeat(given["visible"], S, axis=1)
@@ -113,7 +113,7 @@ def test_equals_float64(implementation):
     given["visible"] = given["visible"].at[:, 2].set(False)
     do = jax.random.normal(jax.random.key(3), given["q"].shape)
 
-    @quick_jit
+    @jax.jit
     def both(free):
         out, pull = jax.vjp(lambda free: call(given | free, SHOTS, implementation), free)
         return out, pull(do)[0]
@@ -264,5 +264,5 @@ def test_head_width_must_be_whole():
     with pytest.raises(ValueError, match="head width must not be sharded"):
         cross_attention(**given, sharding=NamedSharding(mesh, jax.P(*(None,) * 4, "a")))
     frames_apart = NamedSharding(mesh, jax.P(None, "a"))
-    whole = quick_jit(lambda given: cross_attention(**given, sharding=frames_apart))(given)
+    whole = jax.jit(lambda given: cross_attention(**given, sharding=frames_apart))(given)
     np.testing.assert_allclose(whole, run(OP, TURNED, "xla", given)["result 0"], atol=1e-6)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conformance import Op, assert_caught, assert_conforms, broken, expected, quick_jit, run
+from conformance import Op, assert_caught, assert_conforms, broken, expected, run
 
 from kernels.errors import Unsupported
 from kernels.temporal_attention import temporal_attention
@@ -134,7 +134,7 @@ def test_reference_within_windows():
     def flat(x):
         return x.reshape(1, 60, 1, 16)
 
-    @quick_jit
+    @jax.jit
     def attend(given):
         angles = given["angles"].reshape(60, 1, 8)
         q, k = (

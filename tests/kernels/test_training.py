@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conformance import quick_jit
 from flax import nnx
 
 from kernels import target, triton_call
@@ -72,7 +71,7 @@ def losses(make, loss, device):
     params = jax.tree.map(lambda p: p + 0.05 * draw(p.size, *p.shape), params)
     adam = optax.adam(2e-3)
 
-    @quick_jit
+    @jax.jit
     def train(params):
         def step(carry, _):
             params, state = carry

@@ -46,10 +46,7 @@ B, T, H, W, N, L = 2, 5, 4, 6, 7, 4
 GRID = (T, H // 2, W // 2)
 
 
-# Compiling is all that takes time here.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
+@functools.cache
 def shaped(config):
     """A model without values, as (graphdef, state of shapes)."""
     return nnx.split(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))))
@@ -121,7 +118,7 @@ def silence(state, *blocks):
 @functools.cache
 def bound(config, *cut):
     graphdef, state = opened(config)
-    return quick_jit(nnx.merge(graphdef, silence(state, *cut)).__call__)
+    return jax.jit(nnx.merge(graphdef, silence(state, *cut)).__call__)
 
 
 # The token at frame 1, row 0, column 2 is moved; with both attentions of a pair cut in turn, what
@@ -305,7 +302,7 @@ def exchange(couple=1.0, video_gate=1.0, audio_gate=1.0, video_shift=0.0, audio_
         "video": jnp.linspace(0.05, 2, T) + video_shift,
         "audio": jnp.linspace(0.02, 2, N) + audio_shift,
     }
-    after = quick_jit(module.__call__)(
+    after = jax.jit(module.__call__)(
         v, a, {k: angles(t, 4, SECONDS) for k, t in phi.items()}, jnp.full((B, 1, 1), couple)
     )
     return [np.asarray(x - y) for x, y in zip(after, (v, a), strict=True)]
@@ -422,7 +419,7 @@ def gradient(config):
     def scalar(state):
         return sum(jnp.sum(jnp.sin(x)) for x in nnx.merge(graphdef, state)(*inputs()).values())
 
-    return quick_jit(jax.grad(scalar))(state)
+    return jax.jit(jax.grad(scalar))(state)
 
 
 def test_memory_with_a_shut_gate_changes_no_bit():
@@ -432,7 +429,7 @@ def test_memory_with_a_shut_gate_changes_no_bit():
     shut = {n: known.get(n, jnp.zeros_like(x)) for n, x in flatten(state).items()}
     state = jax.tree.unflatten(jax.tree.structure(state), list(shut.values()))
     for name, x in bound(TINY)(*inputs()).items():
-        made = quick_jit(nnx.merge(graphdef, state).__call__)(*inputs())[name]
+        made = jax.jit(nnx.merge(graphdef, state).__call__)(*inputs())[name]
         np.testing.assert_array_equal(made, x)
 
 
@@ -447,14 +444,14 @@ def test_gradients_reach_every_parameter(variant):
 
 def test_a_new_model_predicts_zero_and_learns():
     graphdef, _ = shaped(TINY)
-    state = quick_jit(lambda: nnx.state(STDiT(TINY, nnx.Rngs(0))))()
+    state = jax.jit(lambda: nnx.state(STDiT(TINY, nnx.Rngs(0))))()
     target = inputs(seed=5)[0]
 
     def loss(state):
         out = nnx.merge(graphdef, state)(*inputs())
         return sum(jnp.mean((out[k] - target[k]) ** 2) for k in out)
 
-    @quick_jit
+    @jax.jit
     def step(state):
         value, grads = jax.value_and_grad(loss)(state)
         return value, jax.tree.map(lambda p, g: p - 0.004 * jnp.sign(g), state, grads)
@@ -471,7 +468,7 @@ def test_a_new_model_predicts_zero_and_learns():
 def test_half_precision_stays_near():
     graphdef, state = opened(TINY)
     half, _ = shaped(dataclasses.replace(TINY, dtype="bfloat16"))
-    a, b = (quick_jit(lambda s, g=g: nnx.merge(g, s)(*inputs()))(state) for g in (graphdef, half))
+    a, b = (jax.jit(lambda s, g=g: nnx.merge(g, s)(*inputs()))(state) for g in (graphdef, half))
     for k in a:
         assert b[k].dtype == jnp.float32
         assert float(jnp.sqrt(jnp.mean((a[k] - b[k]) ** 2))) < 0.05 * float(jnp.std(a[k]))

@@ -11,7 +11,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from factorisations import CONFIG, FORM, difference, example, moved, quick
+from factorisations import CONFIG, FORM, difference, example, moved
 from flax import nnx
 
 from sora_jax.flow.sampler import SamplerConfig, sample
@@ -54,8 +54,8 @@ def main():
     )
     # 9 latents: no `seq` above 1 divides them
     frames = jax.random.uniform(jax.random.key(2), (CLIPS, 1 + 4 * 8, 16, 24, 3))
-    wanted = {"sample": sampled(merge, params), "encode": quick(tokenizer.encode)(frames)}
-    wanted["decode"] = {"video": quick(tokenizer.decode)(wanted["encode"])}
+    wanted = {"sample": sampled(merge, params), "encode": jax.jit(tokenizer.encode)(frames)}
+    wanted["decode"] = {"video": jax.jit(tokenizer.decode)(wanted["encode"])}
     wanted["encode"] = {"video": wanted["encode"]}
     wanted = jax.tree.map(np.asarray, wanted)
     for sizes in json.loads(sys.argv[1]):
@@ -66,12 +66,12 @@ def main():
                 merge, jax.device_put(params, rules.place(params, params, mesh)), mesh
             ),
             "encode": {
-                "video": quick(
+                "video": jax.jit(
                     functools.partial(halo.encode, tokenizer, mesh=mesh), in_shardings=clips
                 )(frames)
             },
             "decode": {
-                "video": quick(
+                "video": jax.jit(
                     functools.partial(halo.decode, tokenizer, mesh=mesh), in_shardings=clips
                 )(wanted["encode"]["video"])
             },

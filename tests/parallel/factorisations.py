@@ -31,8 +31,6 @@ from sora_jax.training.state import split_module
 from sora_jax.tree import flatten
 
 FORM = ClipFormat(frames=17, fps=8)
-# Compiling is all that takes time here.
-quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CONFIG = dataclasses.replace(
     PRESETS["nano"],
     depth=1,
@@ -111,7 +109,7 @@ def main():
             dict(
                 zip(
                     ("loss", "gradients"),
-                    quick(functools.partial(run, None))(params, batch),
+                    jax.jit(functools.partial(run, None))(params, batch),
                     strict=True,
                 )
             ),
@@ -122,7 +120,7 @@ def main():
         where = rules.place(params, params, mesh)
         assumed = target.assume(target.H200) if on_gpu else contextlib.nullcontext()
         with assumed, dispatch.recorded() as forms:
-            placed = quick(
+            placed = jax.jit(
                 functools.partial(run, mesh),
                 in_shardings=(where, rules.batch_sharding(mesh)),
                 out_shardings=(None, where),

@@ -8,7 +8,7 @@ import json
 
 import jax
 import numpy as np
-from factorisations import CONFIG, FORM, example, quick
+from factorisations import CONFIG, FORM, example
 from flax import nnx
 
 from sora_jax.models.st_dit import STDiT
@@ -39,7 +39,7 @@ def main():
         lambda params, batch: sum((x**2).mean() for x in forward(params, batch).values())
     )
     for name, function in (("forward", forward), ("gradient", gradient)):
-        placed = quick(
+        placed = jax.jit(
             function, in_shardings=(rules.place(params, params, mesh), rules.batch_sharding(mesh))
         )
         found = Program(placed.lower(params, batch).compile().as_text()).collectives()

@@ -51,8 +51,8 @@ def on_eight_devices(program: str, *runs: list[str]) -> list[dict]:
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         # On a busy machine a device waits long for the others.
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 "
-        "--xla_cpu_collective_call_terminate_timeout_seconds=800",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+        " --xla_cpu_collective_call_terminate_timeout_seconds=800",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
 

@@ -28,7 +28,7 @@ def test_eight_devices_make_the_clips_of_one(folder):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(HERE.parents[1]),
     }
     done = subprocess.run(

@@ -29,13 +29,14 @@ PLAIN = ["--config.optim.muon=false"]  # half the time of compiling
 def start(command, devices=1, **environment):
     """A command on so many fake devices, or one for each process of a group."""
     flags = (
-        f"--xla_force_host_platform_device_count={devices} "
-        "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
+        os.environ.get("XLA_FLAGS", ""),
+        f"--xla_force_host_platform_device_count={devices}",
+        "--xla_cpu_multi_thread_eigen=false",
     )
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": " ".join(flags),
         "PYTHONPATH": f"{ROOT}:{HERE}",
         **environment,
     }
