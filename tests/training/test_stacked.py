@@ -62,7 +62,7 @@ def test_updates_are_those_of_plain_muon():
         jax.tree.leaves_with_path(plain), jax.tree.leaves_with_path(stacked), strict=True
     ):
         error = np.linalg.norm(x - expected) / max(np.linalg.norm(expected), 1e-30)
-        assert error < 3e-6, (jax.tree_util.keystr(path), error)
+        assert error < 1e-5, (jax.tree_util.keystr(path), error)
     moved = plain[0][-1]
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(moved))
 
