@@ -162,5 +162,5 @@ def test_the_registration_finds_a_camera_that_jumps(stories):
 
 @pytest.mark.slow
 def test_a_broken_constant_is_found_out(stories, monkeypatch):
-    monkeypatch.setattr(cuts, "ALIKE", -0.5)
+    monkeypatch.setattr(film_cuts, "ALIKE", -0.5)
     assert not any(judge(clip) for clip in stories)
