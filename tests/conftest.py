@@ -11,17 +11,17 @@ import pytest
 from jaxtyping import install_import_hook
 from shape_checks import CHECKED_MODULES
 
-# Programs of tests run once, so that compiling them takes longer than running them: on a CPU, five
-# times less without LLVM's optimisation and without MLIR's code for fusions. GPUs and libtpu would
-# read these flags too.
+# Programs of tests run once, so compiling them takes longer than running them. On a CPU it takes a
+# fifth of the time without LLVM's optimisation and without the emitter of fusions through MLIR
+# (docs/decisions/0045-tests-compile-fast.md).
+QUICK = (
+    "--xla_backend_optimization_level=0",
+    "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
+)
 if os.environ.get("JAX_PLATFORMS") == "cpu":
-    os.environ["XLA_FLAGS"] = " ".join(
-        (
-            os.environ.get("XLA_FLAGS", ""),
-            "--xla_backend_optimization_level=0",
-            "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
-        )
-    )
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    # Once each: workers inherit them, and they are part of the names of compiled programs on disk.
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *(flag for flag in QUICK if flag not in flags)])
 
 # Most of the suite's time was compiling the same programs in every run and worker. Commands that
 # tests start inherit the folder through the environment. `make clean` empties it.

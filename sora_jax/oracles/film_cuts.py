@@ -52,7 +52,7 @@ KNOWN = 0.5  # least correlation of a known motion
 
 Shifts = tuple[tuple[int, ...], ...]  # (down, right) in pixels
 _NEAR: Shifts = tuple(itertools.product(range(-NEAR, NEAR + 1), repeat=2))
-_FAR = np.arange(-FAR, FAR + 1)
+_REACH = np.arange(-FAR, FAR + 1)  # pixels: shifts of (2) in each direction
 _SHAPE = SIZE - 2 * BARS, SIZE - 2  # rows and columns of gradients
 _PADDED = [fft.next_fast_len(n + FAR, real=True) for n in _SHAPE]  # no shift reaches around
 
@@ -88,7 +88,9 @@ def _powers(gradients: np.ndarray) -> np.ndarray:
     """
     squares = np.einsum("hwc,hwc->hw", gradients, gradients, dtype=np.float64)
     sums = np.pad(squares.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    (top, bottom), (left, right) = ((np.maximum(-_FAR, 0), n - np.maximum(_FAR, 0)) for n in _SHAPE)
+    (top, bottom), (left, right) = (
+        (np.maximum(-_REACH, 0), n - np.maximum(_REACH, 0)) for n in _SHAPE
+    )
     rows = sums[bottom] - sums[top]
     return rows[:, right] - rows[:, left]
 
@@ -153,15 +155,15 @@ class _Film:
         return float((texture & (alike < ALIKE)).mean()), float(texture.mean())
 
     def _correlations(self, a: int, b: int, zoom: float = 1.0) -> np.ndarray:
-        """Returns the correlation (2) of frames a and b for each shift (down, right) of _FAR,
+        """Returns the correlation (2) of frames a and b for each shift (down, right) of _REACH,
         [2 FAR + 1, 2 FAR + 1], with `a` enlarged by `zoom`.
         """
         (first, power), (second, other) = self.spectrum(a, zoom), self.spectrum(b)
         spectrum = np.einsum("hwc,hwc->hw", first.conj(), second)
         products = np.asarray(fft.irfft2(spectrum, _PADDED))
-        noise = self.noise * np.multiply.outer(*(n - np.abs(_FAR) for n in _SHAPE))
+        noise = self.noise * np.multiply.outer(*(n - np.abs(_REACH) for n in _SHAPE))
         clean = [np.maximum(p - noise, 0.3 * p) for p in (power, other[::-1, ::-1])]
-        return products[np.ix_(_FAR, _FAR)] / np.sqrt(clean[0] * clean[1] + 1e-12)
+        return products[np.ix_(_REACH, _REACH)] / np.sqrt(clean[0] * clean[1] + 1e-12)
 
     def _correlation(self, a: int, b: int) -> float:
         near = slice(FAR - NEAR, FAR + NEAR + 1)
@@ -176,7 +178,7 @@ class _Film:
             return np.zeros(2)
         values = self._correlations(a, a + 1)
         best = np.unravel_index(np.argmax(values), values.shape)
-        return _FAR[list(best)].astype(float) if values[best] > KNOWN else np.zeros(2)
+        return _REACH[list(best)].astype(float) if values[best] > KNOWN else np.zeros(2)
 
     def _breaks(self, a: int, b: int, t: int) -> bool:
         """Returns whether the registration (3) of frames a and b breaks at frame t, with a < t <=
@@ -190,7 +192,7 @@ class _Film:
         low = np.minimum(known + steps.min(0), 0.0)
         high = np.maximum(known + steps.max(0), 0.0)
         beyond = [
-            np.maximum(np.maximum(least - _FAR, _FAR - most), 0.0)
+            np.maximum(np.maximum(least - _REACH, _REACH - most), 0.0)
             for least, most in zip(low, high, strict=True)
         ]
         values = np.stack([self._correlations(a, b, zoom) for zoom in ZOOMS])

@@ -157,9 +157,8 @@ class _Canvas:
         wall = np.array(room.wall, np.float32)
         hue = wall + 0.4 * look.inked * (wall - wall.mean())
         picture = (shade[:, :, None] * (1.0 - room.paper[2] * paper))[..., None] * hue
-        floor = (1.0 + look.lit * 0.25 * np.minimum(y, 0.0))[..., None] * np.array(
-            room.floor, np.float32
-        )
+        boards = np.array(room.floor, np.float32)
+        floor = (1.0 + look.lit * 0.25 * np.minimum(y, 0.0))[..., None] * boards
         on_floor = _ramp(-y * scale)[:, :, None, None]
         picture += on_floor * (floor[:, :, None] - picture)
         line = 0.7 * look.inked * np.clip(1.1 - np.abs(y * scale), 0.0, 1.0)

@@ -215,7 +215,7 @@ class _Shot:
         Args:
             numbers: indices of the frames, [N].
             views: the view of each, [N, 3].
-            blurs: of the pictures.
+            blurs: deviations in pixels of the blur of the pictures, [B].
         """
         frames, door = self.frames[numbers], ROOMS[self.look.place].door
         far = np.maximum(views[:, 0] - door, door - views[:, 0] - views[:, 2])
