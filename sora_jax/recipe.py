@@ -9,7 +9,8 @@ of the stations that have ended:
 
 A station is skipped if it is in the record, its command and the digests (hashes) of its inputs
 are the recorded ones, and its output exists. Each command continues after a kill, so a recipe
-that is started again does too.
+that is started again does too. A station that begins from a milestone keeps a copy of it,
+WORKDIR/NAME.milestone, because its command must name the same weights again when it continues.
 """
 
 import dataclasses
@@ -125,16 +126,41 @@ class Kitchen:
     def command(self, station: Station) -> list[str]:
         """Returns the module and the flags of a station's command, with paths filled in.
 
-        If the station's folder is empty and its milestone exists, --continue_from is added.
+        --continue_from is added with the milestone if a new run finds one, and with the copy of
+        it if the run began from one.
         """
         folder = self.workdir / station.name
         paths = {name: str(self.output(name)) for name in station.reads}
         paths |= {"folder": str(folder), "workdir": str(self.workdir)}
         command = [FIELD.sub(lambda match: paths[match[1]], part) for part in station.command]
-        begun = folder.is_dir() and any(folder.iterdir())
-        if station.milestone and not begun and files.user_path(station.milestone).is_file():
-            command.append(f"--continue_from={station.milestone}")
+        if station.milestone:
+            milestone = files.user_path(station.milestone)
+            start = self._kept(station) if self._begun(station) else milestone
+            if start.is_file():
+                command.append(f"--continue_from={start}")
         return command
+
+    def _begun(self, station: Station) -> bool:
+        """Returns whether a station's folder holds something."""
+        folder = self.workdir / station.name
+        return folder.is_dir() and any(folder.iterdir())
+
+    def _kept(self, station: Station) -> Path:
+        """Returns the path of the copy of the milestone from which a station's run began."""
+        return self.workdir / f"{station.name}.milestone{Path(station.milestone).suffix}"
+
+    def _keep_milestone(self, station: Station) -> None:
+        """Copies the milestone of a run that is about to begin; without one, deletes an old copy.
+
+        Raises:
+            UserError: it cannot be copied.
+        """
+        if self._begun(station) or not station.milestone:
+            return
+        kept, milestone = self._kept(station), files.user_path(station.milestone)
+        kept.unlink(missing_ok=True)
+        if milestone.is_file():
+            files.write(kept, milestone.read_bytes())
 
     def is_done(self, station: Station) -> bool:
         """Returns whether a station has ended, with the present inputs and command.
@@ -165,6 +191,7 @@ class Kitchen:
                 with status 0 and without its output. The seconds are recorded nevertheless.
         """
         command, begun = self.command(station), time.time()
+        self._keep_milestone(station)
         folder, status = self.workdir / station.name, 1
         folder.mkdir(parents=True, exist_ok=True)
         try:

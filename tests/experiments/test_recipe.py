@@ -1,6 +1,8 @@
 """Recipes: stations run once, continue, and notice when what they were made from has changed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import ml_collections
 import pytest
@@ -79,6 +81,32 @@ def test_a_new_run_goes_on_from_its_milestone(tmp_path):
     assert kitchen.command(station)[1:] == [f"--continue_from={kept}"]
     (tmp_path / "run" / "model" / "checkpoints").mkdir(parents=True)
     assert kitchen.command(station)[1:] == []
+
+
+def test_a_run_that_began_from_a_milestone_continues_with_the_same_one(tmp_path):
+    """A training refuses to continue without its --continue_from; the milestone may be newer."""
+    milestone = tmp_path / "kept.safetensors"
+    milestone.write_bytes(b"step 10")
+    station = Station(
+        "model",
+        ("experiments.train",),
+        "weights.safetensors",
+        milestone=str(milestone),
+        call=lambda folder: (folder / "checkpoints").mkdir(),
+    )
+    workdir = tmp_path / "run"
+    for newer in (b"step 20", b"step 30"):  # the second time, the folder was deleted
+        began_from = milestone.read_bytes()
+        with pytest.raises(UserError, match="was stopped"):
+            Kitchen([station], workdir).run(station)
+        milestone.write_bytes(newer)
+        (flag,) = Kitchen([station], workdir).command(station)[1:]
+        assert Path(flag.removeprefix("--continue_from=")).read_bytes() == began_from
+        shutil.rmtree(workdir / "model")
+    milestone.unlink()
+    with pytest.raises(UserError, match="was stopped"):
+        Kitchen([station], workdir).run(station)
+    assert Kitchen([station], workdir).command(station) == ["experiments.train"]
 
 
 @pytest.mark.parametrize(
