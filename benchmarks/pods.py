@@ -30,7 +30,7 @@ STEPS = (
     "xl.py --topology=v5e:16x16 --config.train.batch_size=256",
     "xl.py --topology=v6e:16x16 --program=sample",
     "dit_14b.py --topology=v5p:8x8x8",
-    "xl.py --topology=h200:64 --config.mesh.fsdp=64",
+    "xl.py --topology=h200:8 --config.mesh.fsdp=8 --config.train.batch_size=64",
 )
 
 
