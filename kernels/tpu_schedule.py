@@ -11,13 +11,12 @@ the set of instructions that the chip issues in one cycle. For a program without
 of bundles is the number of cycles, except for cycles spent waiting for memory. All figures are
 *predicted from the static schedule*; none was measured on a TPU. A kernel overlaps transfers with
 computation, so the longer of the two is a lower bound on its time. `conv_prologue` loops over rows
-within a program, so its bundles do not count cycles; the table shows only its traffic and
-temporaries.
+within a program, and `cross_attention` does more in the first and the last program of a frame, so
+their bundles do not count cycles; the table shows only their traffic and temporaries.
 """
 
 import argparse
 import dataclasses
-import functools
 import importlib.util
 import json
 import math
@@ -31,14 +30,10 @@ from pathlib import Path
 import jax
 import jax.core
 import jax.extend
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
-from kernels.conv_prologue import pallas_tpu as prologue_kernels
-from kernels.conv_prologue import specs as prologue_specs
-from kernels.temporal_attention import pallas_tpu as attention_kernels
-from kernels.temporal_attention import specs as attention_specs
+from kernels.tpu_programs import OPS, cases
 
 # Generation -> (smallest topology that libtpu knows, HBM bandwidth of one core in bytes/s as
 # published, clock of a core in Hz). The clock is estimated: published peak FLOP/s over the number
@@ -177,98 +172,6 @@ def _moved(mapping) -> int:
     return total
 
 
-# The operations: their cases, the unit of the table's figures, and the function to compile.
-
-
-def _attention_cases() -> dict:
-    """Returns {name: spec} of workloads with one batch element and 1024 sites.
-
-    These two sizes do not matter, because the table shows bundles and bytes per site.
-    """
-    SPECS = attention_specs.SPECS
-    one = functools.partial(dataclasses.replace, B=1, S=1024)
-    return {
-        "d128": attention_specs.Spec(1, 16, 1024, 8, 128),
-        "d64": one(SPECS["t16"]),
-        "d64_shared": one(SPECS["t16_shared"]),
-        "d64_causal": one(SPECS["t16_causal"]),
-        "t8": one(SPECS["t8"]),
-        "t32": one(SPECS["t32"]),
-        "xl": one(SPECS["xl"]),
-        "wide": one(SPECS["wide"]),
-        "f32": one(SPECS["t16_f32"]),
-    }
-
-
-def _attention(spec, direction: str):
-    """Returns the function to compile and its arguments, as shape structs.
-
-    The arguments are [B, T, S, H D], as the projections of a model give them. The function reshapes
-    them to [B, T, S, H, D] for the kernel.
-    """
-    given = jax.eval_shape(functools.partial(attention_specs.inputs, spec))
-    names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
-    arrays = [given.get(name) for name in names]
-
-    def split(x):
-        return x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
-
-    def merge(x):
-        return x.reshape(*x.shape[:-2], -1) if x is not None and x.ndim > 3 else x
-
-    def run(*arrays):
-        kernel = getattr(attention_kernels, direction)
-        return jax.tree.map(merge, kernel(spec, *map(split, arrays)))
-
-    arrays = arrays if direction == "forward" else [given["q"], *arrays]
-    return run, [None if a is None else jax.eval_shape(merge, a) for a in arrays]
-
-
-def _prologue_cases() -> dict:
-    """Returns {name: spec} of workloads whose channels are a multiple of 128, the lanes of a
-    register, because the kernel takes no others.
-    """
-    SPECS = prologue_specs.SPECS
-    cases = {name: SPECS[name] for name in ("wan_704_quarter", "wan_704_latent")}
-    return cases | {"unpadded": dataclasses.replace(SPECS["wan_704_quarter"], P=0)}
-
-
-def _prologue(spec, direction: str):
-    def frames(number, around=0):
-        shape = (spec.B, number, spec.H + 2 * around, spec.W + 2 * around, spec.C)
-        return jax.ShapeDtypeStruct(shape, jnp.dtype(spec.dtype))
-
-    x, gain, cache = frames(spec.T), jax.ShapeDtypeStruct((spec.C,), jnp.float32), frames(spec.K)
-    run = functools.partial(getattr(prologue_kernels, direction), spec)
-    if direction == "forward":
-        return run, [x, gain, cache]
-    return run, [x, gain, frames(spec.K + spec.T, spec.P), cache]
-
-
-def _sites(spec) -> int:
-    return spec.B * spec.S
-
-
-def _positions(spec) -> int:
-    return spec.B * spec.T * spec.H * spec.W
-
-
-# Operation -> (function that returns its cases by name; function of a spec and a direction that
-# returns the function to compile and its arguments; function that returns the number of units of a
-# spec, sites or positions, by which figures are divided; whether bundles count cycles).
-OPS = {
-    "temporal_attention": (_attention_cases, _attention, _sites, True),
-    "conv_prologue": (_prologue_cases, _prologue, _positions, False),
-}
-
-
-def cases(op: str = "temporal_attention") -> dict:
-    """Returns the workloads of an operation as {name: spec}. Default: those of
-    "temporal_attention".
-    """
-    return OPS[op][0]()
-
-
 def predict(case: str, direction: str, generation: str, op: str = "temporal_attention") -> Report:
     """Compiles one kernel for a TPU in a new process and returns its report.
 
@@ -365,7 +268,7 @@ def main() -> None:
         return
     print(
         "predicted, static schedule; clocks estimated; X is the bytes of q or x; ns per site, "
-        "or position, on one core"
+        "token or position, on one core"
     )
     columns = (
         "".join(f"{name:>10}" for name in ("bundles", "compute"))

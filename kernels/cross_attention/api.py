@@ -19,10 +19,11 @@ from kernels.batching import fold_vmap
 from kernels.cross_attention.specs import Spec
 from kernels.dispatch import Implementation, select
 
-# In order of preference. "xla" is the reference, differentiated by JAX. "triton" has `check`,
+# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
 # `forward` and `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.cross_attention.triton", "gpu"),
+    "pallas_tpu": Implementation("kernels.cross_attention.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.cross_attention.reference"),
 }
 
@@ -55,8 +56,8 @@ def cross_attention(
             No gradient flows into it. Default None: no rotation.
         visible: bool [..., M], the keys that may be attended to, or [..., T, M], by which frame.
             Default None: all. A query without any visible key gives 0.
-        implementation: "triton" or "xla". Default: the first that this platform supports. A named
-            implementation never falls back.
+        implementation: "triton", "pallas_tpu" or "xla". Default: the first that this platform
+            supports. A named implementation never falls back.
         sharding: the sharding of q on a mesh; default None. The kernel runs in a `shard_map`
             island. All axes except D may be sharded. k and v are sharded as the batch and the heads
             of q, visible and angles as the batch and the frames.
@@ -186,8 +187,8 @@ def _kernel(name: str, module: Any, key: Hashable) -> Callable[..., Array]:
     def forward(*arrays):
         return module.forward(_spec(*arrays), *arrays)
 
-    def backward(o, sums, do, *arrays):
-        return module.backward(_spec(*arrays), o, sums, do, *arrays)
+    def backward(o, saved, do, *arrays):
+        return module.backward(_spec(*arrays), o, saved, do, *arrays)
 
     forward = fold_vmap(forward, has_batch, f"cross_attention, {name}")
     backward = fold_vmap(backward, (True, True, True, *has_batch), f"cross_attention, {name}")
@@ -198,12 +199,12 @@ def _kernel(name: str, module: Any, key: Hashable) -> Callable[..., Array]:
     attend = jax.custom_vjp(attend_once)
 
     def save(*arrays):
-        o, sums = forward(*arrays)
-        return o, (o, sums, arrays)
+        o, saved = forward(*arrays)
+        return o, (o, saved, arrays)
 
-    def pull_back(saved, do):
-        o, sums, arrays = saved
-        dq, dk, dv, dq_scale = backward(o, sums, do, *arrays)
+    def pull_back(residuals, do):
+        o, saved, arrays = residuals
+        dq, dk, dv, dq_scale = backward(o, saved, do, *arrays)
         # None for angles, which are constants, and for visible, which has no derivative.
         return dq, dk, dv, dq_scale.sum(0), None, None
 

@@ -223,7 +223,9 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
         (target.H200, {}, "triton"),
         (target.H200, {"D": 8}, "xla"),
         (target.H200, {"M": 1025}, "xla"),
-        (target.Target("tpu", "TPU v6 lite"), {}, "xla"),
+        (target.Target("tpu", "TPU v6 lite"), {}, "pallas_tpu"),
+        (target.Target("tpu", "TPU v6 lite"), {"dtype": "float16"}, "xla"),
+        (target.Target("tpu", "TPU v6 lite"), {"M": 1025}, "xla"),
         (target.CPU, {}, "xla"),
     ],
 )
@@ -249,7 +251,10 @@ def test_chosen(device, changes, name):
             {"v": jnp.zeros((1, 16, 1, 16), jnp.bfloat16)},
             "q is float32 and v bfloat16; give one dtype",
         ),
-        ({"implementation": "flash"}, "no implementation 'flash'; there are triton, xla"),
+        (
+            {"implementation": "flash"},
+            "no implementation 'flash'; there are triton, pallas_tpu, xla",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(unchecked_shapes, changes, says):
