@@ -87,6 +87,7 @@ def filled(text: str, root: Path) -> str:
     Args:
         text: the Markdown of the document.
         root: root of the repository, whose docs/results are used.
+
     Raises:
         UserError: a table is unknown, or its results are missing.
     """

@@ -61,6 +61,7 @@ def compile_in_child(name: str) -> list[float]:
 
     Returns:
         The seconds of each form.
+
     Raises:
         UserError: a form cannot be compiled.
     """
@@ -129,6 +130,7 @@ def _compile(entry: short_measure.Entry, impl: str, form: Form) -> dict:
         entry: the case and the direction.
         impl: name of the implementation.
         form: its form.
+
     Returns:
         {"form": its name, "seconds", "calls": names of the custom calls in the program}.
     """

@@ -119,6 +119,7 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
         kills: the kills so far, a list to append to. Each is {"minute", "step": last step in the
             metrics, "saved": step of the newest checkpoint}.
         record: JSON file of the kills.
+
     Raises:
         UserError: the training failed.
     """

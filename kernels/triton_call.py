@@ -308,6 +308,7 @@ def compile_for(launch: Launch, capability: int) -> Resources:
     Args:
         launch: the launch to compile.
         capability: compute capability of the GPU times ten, for example 90 for an H100 or H200.
+
     Raises:
         Unsupported: this release of Triton has another number of hidden parameters.
     """

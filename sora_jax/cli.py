@@ -325,6 +325,7 @@ def _help(argv: Sequence[str]) -> str:
 
     Args:
         argv: the arguments of the command line, without --help.
+
     Raises:
         UserError: the config file cannot be read.
     """

@@ -94,6 +94,7 @@ def as_floats(frames: np.ndarray, what: str) -> np.ndarray:
     Args:
         frames: the array.
         what: name of the array, for the error message.
+
     Raises:
         UserError: a value is outside [0, 1] by more than 0.001.
     """

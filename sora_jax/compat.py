@@ -17,6 +17,7 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
         path: the cache folder. Default: the folder that JAX is already set to use, else
             $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
             ~/.cache/sora_jax/jax.
+
     Returns:
         The folder, or None if it cannot be written or there is no home folder. In that case a note
         on stderr says so, and programs are compiled in every process.

@@ -118,6 +118,7 @@ def within(values: Any, interval: str, *names: str) -> None:
         values: the object whose fields are checked.
         interval: two bounds, such as "[0, 1)" or "(0, inf)"; a square bracket includes its bound.
         names: names of the fields.
+
     Raises:
         ValueError: a field is outside, or NaN; the message names it.
     """
@@ -147,6 +148,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
         values: a mapping (also an `ml_collections.ConfigDict`). Absent keys keep the field's
             default.
         where: the path of `values`, for error messages.
+
     Raises:
         UserError: a key is unknown (the message suggests the nearest) or missing, a value has the
             wrong type, or the dataclass raises ValueError.
@@ -198,6 +200,7 @@ def check_keys(keys: Iterable[str], cls: Any) -> None:
     Args:
         keys: the keys. What stands below a field that is no dataclass is not checked.
         cls: the dataclass whose fields may be dataclasses.
+
     Raises:
         UserError: a key is unknown. The message names up to three keys that may be meant.
     """

@@ -55,6 +55,7 @@ def log_mel(
         bands: number of mel bands. Default 64.
         window: length of the Hann window in samples. Default 512.
         hop: samples per column. Default HOP.
+
     Returns:
         dB below the loudest bin, [bands, columns]. Column k is centred on sample k * hop.
     """
@@ -90,6 +91,7 @@ def contact_sheet(
             on the time axis. Default None: no detection was run.
         cuts: times in seconds at which a new shot starts, each drawn as a vertical line. Default
             (): one shot.
+
     Raises:
         UserError: the file cannot be written.
     """
@@ -183,6 +185,7 @@ def _axes(
         rows: heights of the axes in inches.
         top: inches from the sheet's upper edge to the first axes.
         seconds: start and end of the time axis.
+
     Returns:
         The axes, from the uppermost to the lowest.
     """

@@ -58,6 +58,7 @@ def locked(folder: Path, work: str) -> Iterator[None]:
     Args:
         folder: an existing folder.
         work: what this process does in it, such as "computing latents", for the error message.
+
     Raises:
         UserError: another process has locked it, or it cannot be written.
     """
@@ -154,6 +155,7 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
     Args:
         path: the file.
         what: a noun for the content of a line, for error messages.
+
     Raises:
         UserError: the file is not text, or has only empty lines.
     """
@@ -203,8 +205,10 @@ def check_output(flag: str, path: str) -> Path:
     Args:
         flag: name of the flag whose value is `path`.
         path: the folder.
+
     Returns:
         The folder.
+
     Raises:
         UserError: the folder cannot be created or written to.
     """

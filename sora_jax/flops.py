@@ -34,6 +34,7 @@ def count_flops(function: Callable, *args: Any, **kwargs: Any) -> int:
         function: any traceable function.
         *args: arrays or `jax.ShapeDtypeStruct`s.
         **kwargs: the same, by name.
+
     Raises:
         NotImplementedError: a while loop contains such products, or a kernel declares no cost.
     """

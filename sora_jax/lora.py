@@ -40,6 +40,7 @@ def save_lora(
             under `low_rank.ROWS` (made by `training.adapt.begin`).
         base: the weights that they update.
         metadata: the model card of the run. Of its fields, KEPT are stored.
+
     Raises:
         UserError: an update is not finite or too large for float16, or the file cannot be written.
     """
@@ -132,6 +133,7 @@ def load_model(
     Args:
         path: the file of weights. Default: the shipped `nano`.
         lora: the file of updates. Default: none.
+
     Raises:
         UserError: a file cannot be read, or the updates were trained on other weights.
     """

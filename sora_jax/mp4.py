@@ -81,6 +81,7 @@ def write_mp4(
             `read_metadata` reads it. Default None: {}.
         crf: h264 quality, 0 (lossless) to 51. Small frames need a low value: at 12 (default) the
             halved colour resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
+
     Raises:
         UserError: `clip` is not a clip, or the file cannot be written.
     """

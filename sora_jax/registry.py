@@ -70,6 +70,7 @@ class Registry(dict[str, T]):
 
         Returns:
             `value`, unchanged.
+
         Raises:
             UserError: the name is missing or taken, a member of the protocol is missing or
                 abstract, or `fault` reports a problem.

@@ -122,6 +122,7 @@ def save_weights(
         metadata: the model card, JSON values: seed, steps, hardware, loss curve, ...
         dtype: dtype to store floating parameters in (np.float16 for shipping). Default None:
             unchanged. Reading always gives float32.
+
     Raises:
         UserError: a parameter is not finite or overflows `dtype`, or the file cannot be written.
     """
@@ -221,6 +222,7 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
         state: an nnx State, concrete or abstract.
         params: nested dicts of arrays.
         where: name of the weights, for error messages.
+
     Raises:
         UserError: names or shapes differ; the message lists the first differences.
     """
@@ -259,6 +261,7 @@ def build(
         config: dataclass of its configuration.
         weights: the weights.
         where: name of the weights, for error messages.
+
     Raises:
         UserError: names or shapes of the parameters differ from the module's.
     """

@@ -1,6 +1,7 @@
 """Limits of the code: lengths of files and functions, imports inside functions, lambdas."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_imports_stand_at_the_top():
 
 def test_lambdas_are_few():
     assert lambdas(SOURCES) <= LAMBDAS
+
+
+def test_sections_of_docstrings_stand_apart():
+    """After an empty line, or the site shows them as running text."""
+    joined = re.compile(r"\S\n +(?:Args|Returns|Raises|Yields):\n")
+    found = {name for name, text in SOURCES.items() if joined.search(text.replace('"""\n', "\n"))}
+    assert not found and joined.search("    Some text.\n    Raises:\n")
 
 
 def test_each_limit_is_seen():

@@ -27,6 +27,7 @@ def ours(
             `Absent`.
         function: calls the operation as function(inputs, implementation=NAME).
         options: further fields of the kernels' forms, by name.
+
     Returns:
         {implementation: function that returns its forms}, for `Workload.forms`.
     """
@@ -74,6 +75,7 @@ def program_forms(
         make: returns a new function from the inputs to the results. It is called for each form,
             because JAX would reuse the trace of one function object under another choice of
             kernels.
+
     Returns:
         {implementation: function that returns its forms}, for `Workload.forms`.
     """

@@ -76,6 +76,7 @@ def read_folder(plan: FolderPlan, format: ClipFormat) -> tuple[np.ndarray, np.nd
     Args:
         plan: the files and the starts of their clips.
         format: format to which the clips are fitted.
+
     Returns:
         For each of the n clips: features [n, D], index of the type [n], index of its file [n].
     """
@@ -95,6 +96,7 @@ def score(workdir: Path, format: ClipFormat) -> dict[str, Any]:
     Args:
         workdir: folder of the fine-tuning.
         format: format of its clips.
+
     Returns:
         JSON values: "previews" ("prompt", "type" and "rank" of each), "first" (the share of
         previews with rank 1), "first_interval" (its 95 % interval), "clips" (the number of clips

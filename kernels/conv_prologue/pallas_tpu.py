@@ -370,6 +370,7 @@ def forward(
         x: frames [B, T, H, W, C].
         gain: float32 [C].
         cache: the K frames before x, normalised and activated, [B, K, H, W, C].
+
     Returns:
         past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """
@@ -403,6 +404,7 @@ def backward(
         gain: float32 [C].
         dpast: gradient of past, [B, K + T, H + 2 P, W + 2 P, C].
         dnext: gradient of the next cache, [B, K, H, W, C].
+
     Returns:
         The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
         [B, K, H, W, C].

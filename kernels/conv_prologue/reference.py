@@ -35,6 +35,7 @@ def prologue(
         gain: float32 [C], g.
         cache: the K frames of y before x, [B, K, H, W, C].
         padding: P, rows and columns of zeros on every side of every frame. Default 0.
+
     Returns:
         past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """

@@ -207,6 +207,10 @@ def check(spec: Spec) -> None:
             "takes up to 1024 keys, heads of 16 to 256 numbers in steps of 8, float32 or bfloat16, "
             f"not {spec}"
         )
+    if folded(spec).S < 8:
+        raise Unsupported(
+            f"takes 8 sites or more of frames with masks or angles of their own, not {spec}"
+        )
     if (memory := tiling(folded(spec)).memory) > MEMORY:
         raise Unsupported(
             f"needs {memory / 2**20:.0f} MiB of fast memory for {spec}, and has "

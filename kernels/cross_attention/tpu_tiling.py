@@ -106,9 +106,11 @@ def tiling(spec: Spec) -> Tiling:
 
 
 def folded(spec: Spec) -> Spec:
-    """Returns the spec with all frames as one, if frames do not differ and the array [T S, H D] is
-    [T, S, H D] in the tiles of memory.
+    """Returns the spec with all frames as one, if frames do not differ.
+
+    Frames of 128 sites and more stay apart if 16 does not divide them: [T, S, H D] would be copied
+    to become [T S, H D] in the tiles of memory.
     """
-    if spec.turned or spec.masks > 1 or spec.S % 16:
+    if spec.turned or spec.masks > 1 or (spec.S % 16 and spec.S >= 128):
         return spec
     return dataclasses.replace(spec, T=1, S=spec.T * spec.S)

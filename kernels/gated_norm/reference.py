@@ -29,6 +29,7 @@ def gated_norm(
         gate: [..., D], a.
         shift: [..., D], b.
         scale: [..., D], c.
+
     Returns:
         y and z, each [..., S, D] of x's dtype.
     """

@@ -47,6 +47,7 @@ def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
         q_scale: [D], gain of the norm of q.
         k_scale: [D], gain of the norm of k.
         angles: [S, D/2] in radians.
+
     Returns:
         [..., S, H, D] of q's dtype.
     """

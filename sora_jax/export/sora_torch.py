@@ -341,6 +341,7 @@ def tokenize(
         words: the known words: ids 1 to len(words). Others are hashed into the ids above.
         vocabulary: number of ids.
         length: words of a padded prompt.
+
     Returns:
         {"tokens": int [1, L], "mask": bool [1, L], False for padding, "shots": int [1, L], the shot
         of each word from 1, 0 for all shots}; and the unknown words, each once.
@@ -710,6 +711,7 @@ class STDiT(nn.Module):
             couple: factor of the exchange between video and audio, a number or [B]. Default 1.
             sizes: by how much the step of a shortcut lowers each level, like `levels`. None
                 (default): 0.
+
         Returns:
             {"video", "audio"} like the latents: clean latents or velocity, according to `output` of
             the configuration.
@@ -1061,6 +1063,7 @@ def sample(
         start: level from which each latent is generated, {"video": [B, T], "audio": [B, N]}: 1 from
             noise (default), 0 given.
         given: clean latents like `noise`, read where `start` is below 1. Needed with `start`.
+
     Raises:
         ValueError: one of `start` and `given` is given without the other.
     """

@@ -103,6 +103,7 @@ def draw_given(
         has_audio: bool [B]. Clips without audio that draw video_to_audio or audio_to_video fall
             back to text alone.
         first_latents: number of video latents that the task first_frame gives. Default 1.
+
     Returns:
         Masks of the latents, {"video": bool [B, T], "audio": bool [B, N]}, True where a latent is
         given; and bool [B], True for clips with at least one given latent.

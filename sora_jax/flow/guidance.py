@@ -107,6 +107,7 @@ def guided_velocity(
         output: output of the network, "x" (clean latents) or "v" (velocity).
         sizes: by how much the step lowers each level, like `levels`, for a network that takes it
             (`sora_jax.flow.shortcut`). Default None: it takes none.
+
     Returns:
         Velocities with the shapes of the latents, float32.
     """

@@ -148,10 +148,12 @@ def flow_loss(
         key: random key of the tasks, levels, noise and dropout.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the loss.
+
     Returns:
         The scalar loss, and metrics: loss, video_loss, audio_loss and {video,audio}_loss_q1..q4 by
         quarter of the noise level, q1 the cleanest. A metric is nan if no value of the batch counts
         for it, so average with nanmean.
+
     Raises:
         ValueError: the model's configuration has another output than `config.output`.
     """
@@ -168,7 +170,6 @@ def flow_loss(
             strict=True,
         )
     )
-
     given, conditional = draw_given(
         keys["task"], size, times, config.tasks, has_audio, config.first_latents
     )

@@ -48,6 +48,7 @@ def interpolate(
         x: clean latents [B, T, ...].
         e: standard normal noise like x.
         level: noise levels in [0, 1], [B, T].
+
     Returns:
         Noisy latents like x.
     """

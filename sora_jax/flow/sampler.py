@@ -222,8 +222,10 @@ def sample(
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the sampler. Default: 30 Euler steps, text guidance 2.
         on_step: called with (steps done, steps in all) after every step. Default None.
+
     Returns:
         Latents {"video": [B, T, H, W, C], "audio": [B, N, C]}, float32.
+
     Raises:
         UserError: the method is not in SAMPLERS.
     """

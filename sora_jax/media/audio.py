@@ -135,6 +135,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
     Returns:
         Samples float32 [S, channels], and the sample rate.
+
     Raises:
         UserError: the file is missing, damaged or has no audio.
     """

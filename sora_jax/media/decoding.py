@@ -161,6 +161,7 @@ def frames_from(
         Time 0 of the file on the file's clock in seconds, and an iterator of
         (seconds from time 0, frame), in order. The first frame is at or before `start`, unless the
         file begins later.
+
     Raises:
         StopIteration: no frame can be decoded.
     """

@@ -33,6 +33,7 @@ def fit_sound(
         num_samples: number of samples of the result, reached by cutting or padding with silence.
         channels: names of the channels, such as "FL" and "LFE". Default (): those that a file with
             their number usually has.
+
     Returns:
         Float32 [num_samples] in [-1, 1], and notes on the changes.
     """
@@ -75,6 +76,7 @@ def fit_frames(
         count: number of frames.
         letterbox: whether frames are kept whole, centred between black bars. Default False: they
             are cropped.
+
     Returns:
         Frames uint8 [count, H, W, 3], and notes on the changes.
     """
@@ -111,6 +113,7 @@ def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
         format: the format of the clip.
         letterbox: whether frames are kept whole, centred between black bars. Default False: they
             are cropped.
+
     Raises:
         UserError: an argument has another type.
     """
@@ -152,6 +155,7 @@ def read_fitted(
         whole: whether the file must last as long as the clip. Default False: its last frame fills
             the rest.
         letterbox: whether frames are kept whole, between black bars. Default False: cropped.
+
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file, or with `whole` the end of the clip is. A

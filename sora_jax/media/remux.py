@@ -97,6 +97,7 @@ def write(
         metadata: JSON values, saved as one object in the comment of the new file, as by
             `mp4.write_mp4`. A comment of `source` becomes the entry "comment" of that object; its
             other metadata are kept.
+
     Raises:
         UserError: a file cannot be read or written, or both paths are the same file.
     """
@@ -224,6 +225,7 @@ def _mux(
         samples: the audio, float [S] at 16 kHz.
         metadata: JSON values for the comment.
         suffix: the suffix that names the container. Default "": that of `path`.
+
     Returns:
         The keys of the file's metadata that the container does not keep.
     """

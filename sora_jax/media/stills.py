@@ -75,8 +75,10 @@ def read_image(
     Args:
         path: the file.
         size: (height, width) of the result in pixels, or the side of a square.
+
     Returns:
         Float32 [height, width, 3] in [0, 1], and notes on the changes.
+
     Raises:
         UserError: the file is missing, not a readable image, or holds NaN or infinity.
     """

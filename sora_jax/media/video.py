@@ -40,8 +40,10 @@ def read_video(
             decoding, so that a long or large file fits in memory. Default None: the frames keep
             their size, unless they would need more than MOST_BYTES, 384 MiB; then they are reduced
             to fit, and a note says so.
+
     Returns:
         The decoded `Media`.
+
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file. A subclass of UserError.
@@ -73,6 +75,7 @@ def read_window(
             what fits in MOST_BYTES.
         moments: times in seconds from `start`, ascending, [n]. Default None: all frames.
         with_audio: False leaves the audio out. Default True.
+
     Raises:
         UserError, EndOfFile: as in `read_video`.
     """

@@ -47,6 +47,7 @@ class Worker:
         Args:
             function: a function at the top level of a module of this package.
             arguments: its arguments, which can be pickled like its result.
+
         Raises:
             UserError: the child crashed or took too long, or the function raised UserError.
             RuntimeError: the function raised another exception, which the message names.

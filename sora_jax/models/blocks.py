@@ -63,6 +63,7 @@ class VideoBlock(nnx.Module):
             text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
                 for padding.
             sharding: the sharding of the queries, keys and values of v on a mesh. Default None.
+
         Returns:
             Video tokens like v.
         """
@@ -123,6 +124,7 @@ class AudioBlock(nnx.Module):
             text_mask: bool [B, L + 1], or [B, N, L + 1] where latents read different words; False
                 for padding.
             sharding: the sharding of the queries, keys and values of a on a mesh. Default None.
+
         Returns:
             Audio tokens like a.
         """
@@ -185,6 +187,7 @@ class Exchange(nnx.Module):
             visible: bool [B, T], False for padding frames, whose pooled tokens nobody attends to.
                 Default None: all frames are visible.
             layout: sharding hooks, of which `in_frames` and `in_audio` are read.
+
         Returns:
             (v, a), each with the gated result of its cross-attention added.
         """

@@ -73,6 +73,7 @@ class ReferenceEncoder(nnx.Module):
             text: a dict with "slots", int8 [B, L], the slot from 1 of the character that each word
                 names, 0 for a word that is no name; and "references", the argument of `__call__`.
                 Without the first no name is marked, without the second no token is appended.
+
         Returns:
             Tokens [B, L + 1 + K, Dt] and their mask, bool; K is the number of tokens of references.
         """

@@ -150,6 +150,7 @@ class STDiT(nnx.Module):
             sizes: by how much the sampler lowers the levels in its step, like them, for a network
                 with `step_sizes`. Default None: 0, the flow itself.
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
+
         Returns:
             Float32 arrays with the shapes of the latents: clean latents x or velocity v, according
             to `config.output`.
@@ -208,6 +209,7 @@ class STDiT(nnx.Module):
             text: the prompt, as in `__call__`.
             shots: the shot of each latent by modality; None for a clip of one shot.
             layout: sharding hooks.
+
         Returns:
             The pooled prompt [B, Dt], the tokens of words and references [B, L + 1 + K, Dt], and by
             modality the mask of the tokens that latents attend to, bool [B, L + 1 + K], or

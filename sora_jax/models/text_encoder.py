@@ -115,6 +115,7 @@ class TextTokenizer:
             words: the known words.
             vocabulary: number of ids: one for padding, one for each word, and the rest for buckets.
             length: words of a padded prompt.
+
         Raises:
             UserError: no id is left for a bucket.
         """
@@ -187,6 +188,7 @@ class TextBlock(nnx.Module):
             x: [B, L, D].
             visible: bool [B, L], True for the positions that are attended to.
             phi: rotation angles [L, d/2] of the positions.
+
         Returns:
             [B, L, D].
         """

@@ -47,6 +47,7 @@ def of_shot(
         word_shots: the shot that each word describes, from 1; 0 for all shots. [B, L].
         latent_shots: the shot of each latent, from 1, [T]. None, for a clip of one shot, returns
             `mask`.
+
     Returns:
         A mask bool [B, T, L + 1 + K], True where a latent reads a token.
     """

@@ -56,6 +56,7 @@ def attend(
         k, v: keys and values [..., M, h, d].
         visible: bool, broadcastable to [..., L, M]: the keys that each query attends to. Default
             None: all.
+
     Returns:
         [..., L, h, d], in the dtype of v.
     """
@@ -90,6 +91,7 @@ def over_all(
         q_scale, k_scale: scales [d] of the RMS norms of q and k.
         phi: rotation angles [T, S, d/2].
         sharding: of q, k and v; T and S are whole. Default None.
+
     Returns:
         [B, T, S, h, d].
     """
@@ -130,6 +132,7 @@ def among(visible: Bool[Array, "*B L"]) -> Callable[..., Array]:
 
     Args:
         visible: bool [..., L].
+
     Returns:
         A pattern of [..., L, h, d] with phi [..., L, d/2].
     """
@@ -187,6 +190,7 @@ def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:
     Args:
         layout: the sharding hooks.
         over: a pattern of [B, T, S, h, d], such as `over_all`.
+
     Returns:
         The adapted pattern, with the arguments of `over_all`.
     """
@@ -288,6 +292,7 @@ class CrossAttention(nnx.Module):
             source_phi: rotation angles of the keys [M, d/2]; given with phi.
             sharding: the sharding of the queries on a mesh, [B, T, h, d] or [B, T, S, h, d].
                 Default None.
+
         Returns:
             Like x.
         """

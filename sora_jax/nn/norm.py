@@ -25,6 +25,7 @@ def rms_norm(
     Args:
         x: [..., D].
         scale: [D]. Default None: no scale.
+
     Returns:
         [..., D], in x's dtype. The mean is computed in float32.
     """

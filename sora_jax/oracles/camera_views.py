@@ -281,6 +281,7 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
     Args:
         frames: [F, H, W, 3] in [0, 1].
         fps: frames/s.
+
     Returns:
         (left, top, width) in metres of every frame, [F, 3].
     """

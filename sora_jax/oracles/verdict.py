@@ -82,6 +82,7 @@ def parse_prompt(prompt: str, families: Sequence[str] = ()) -> tuple[str, Any]:
     Args:
         prompt: the caption.
         families: names in FAMILIES that are tried first. Default: none.
+
     Raises:
         CaptionError: no family can parse the prompt. The error is that of the family that reads
             the longest part of it.

@@ -55,6 +55,7 @@ def decode_video(
         cache: the decoder's cache before the latents, with batch axis B. Default None: the start
             of a video.
         shots: number of latents of each shot. Default (): one shot.
+
     Returns:
         Frames float32 [B, F, H, W, 3] in [0, 1], and for each clip the cache after its last latent,
         with a batch axis of 1.

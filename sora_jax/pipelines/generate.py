@@ -107,6 +107,7 @@ class Pipeline:
         Args:
             asked: height and width in pixels, fps, seconds, or shots (their number), as arguments
                 of `formats.select`. The first format of `formats` that has them all is taken.
+
         Raises:
             UserError: the model was not trained on such a format.
         """
@@ -116,9 +117,8 @@ class Pipeline:
 
     def in_format_of(self, clip: str | os.PathLike | Generated, whole: bool = False) -> "Pipeline":
         """Returns this pipeline in the format, of those that its model was trained on, with the
-        sides and rate of a clip.
-
-        Settings that `in_format` asked for stay. If no format fits, the format stays.
+        sides and rate of a clip. Settings that `in_format` asked for stay. If no format fits, the
+        format stays.
 
         Args:
             clip: a generated clip, or the path of a file.
@@ -136,9 +136,7 @@ class Pipeline:
 
     def in_format_of_prompt(self, prompt: str) -> "Pipeline":
         """Returns this pipeline in the format, of those that its model was trained on, with the
-        shots of a prompt that is a storyboard.
-
-        If no format fits, or the prompt is no storyboard, the format stays.
+        shots of a prompt that is a storyboard. If no format fits, or it is none, the format stays.
 
         Raises:
             UserError: the prompt begins with "[" like a storyboard, but cannot be read as one.
@@ -190,9 +188,11 @@ class Pipeline:
             given: further fields of `Request`, such as first_frame, continued with seconds, or
                 characters. A path is read from its file and fitted to the format. A source sets the
                 format to its own, if the model was trained on it (`in_format_of`).
+
         Returns:
             The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
             was asked; `clip.notes` has remarks for the user.
+
         Raises:
             UserError: as in `generate`, and for a sampler together with steps or guidance.
         """
@@ -232,6 +232,7 @@ class Pipeline:
             request: what to generate.
             on_progress: called with (steps done, total steps) after every step of the sampler.
                 Default None.
+
         Raises:
             UserError: the request is not valid (see `check`), or the result has NaN or infinity.
         """
@@ -256,8 +257,10 @@ class Pipeline:
             size: clips that go through the network together; fewer are padded, so that batches of
                 different lengths share one compiled program. Default 0: padding only to a multiple
                 of the number of devices.
+
         Returns:
             The clips, in the order of the requests.
+
         Raises:
             UserError: as in `generate`, or the sampler settings differ.
         """
@@ -319,10 +322,8 @@ class Pipeline:
 
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:
         """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
-        [T, h, w, C], "audio": [N, C]}.
-
-        A clip with as many frames as the pipeline's format is divided into its shots; any other
-        clip is one shot.
+        [T, h, w, C], "audio": [N, C]}. A clip with as many frames as the pipeline's format is
+        divided into its shots; any other clip is one shot.
 
         Raises:
             UserError: `clip` is not a clip, or has no audio or another number of frames.
@@ -361,9 +362,8 @@ class Pipeline:
             frames = windows.stream_frames(count, format)
             format = dataclasses.replace(format, frames=frames, shots=())
         sides = (format.height, format.width)
-        (frames,), _ = codec.decode_video(
-            self.video_tokenizer, video, sides, shots=format.shot_latents
-        )
+        shots = format.shot_latents
+        (frames,), _ = codec.decode_video(self.video_tokenizer, video, sides, shots=shots)
         (samples,) = codec.decode_audio(self.audio_tokenizer, audio, format.samples)
         return Clip(frames, samples, format.fps)
 

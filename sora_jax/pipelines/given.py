@@ -132,8 +132,10 @@ def read_film(path: Path, format: ClipFormat) -> tuple[Film, list[str]]:
     Args:
         path: the file.
         format: the format of the pipeline's clips.
+
     Returns:
         The film, and notes on how it was read and on how its file will be written.
+
     Raises:
         UserError: the file cannot be read, or lasts more than LONGEST seconds.
     """

@@ -129,6 +129,7 @@ def write(
         clip: a `generated.Generated`.
         write_video: function of (path, clip, provenance) that writes the mp4. It is not called for
             a given video file, which is copied. Default: `mp4.write_mp4`.
+
     Raises:
         UserError: the path has another suffix, or the files cannot be written.
     """

@@ -74,10 +74,12 @@ def read(
     Args:
         path: the .latents.npz file.
         expected: the digest of the latents that its mp4 stores; None if it stores none.
+
     Returns:
         The arrays ("latents_video" [T, h, w, C], "latents_audio" [N, C], "frames" uint8
         [F, H, W, 3], "samples" float32 [S], and the leaves "cache_0", ... of the decoder's cache),
         the format of the clip, and its provenance.
+
     Raises:
         Unusable: the sidecar is missing, damaged, of another version or of another clip.
     """

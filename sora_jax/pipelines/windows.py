@@ -105,6 +105,7 @@ def extend(
         make: function of (window, given) that returns the latents of one window, {"video":
             [T, h, w, C], "audio": [N, C]}. `given` has the same form, with zeros where nothing is
             given.
+
     Returns:
         The longer stream. Existing latents are returned bit for bit, except a last audio latent
         that the old end had cut.

@@ -77,6 +77,7 @@ def check(path: str | os.PathLike, authority: Authority | None = None) -> Report
         path: the file: mp4, m4a, wav, png, webp or jpg.
         authority: the authority whose anchors are trusted and whose marks are searched. Default
             None: no signer is trusted, and no mark is searched.
+
     Raises:
         UserError: the file is missing, of another type, or cannot be decoded. If it has a manifest
             of this library, the last is a problem of the manifest instead.

@@ -137,6 +137,7 @@ def sign(
         target: the file to write. It may be `source`.
         statement: what the manifest says.
         authority: the authority that signs.
+
     Raises:
         UserError: the type is not supported, a parent cannot be read, the statement contradicts
             itself, the signer is refused by C2PA, or `c2pa-python` is missing.
@@ -177,6 +178,7 @@ def read(path: str | os.PathLike, anchors: str = "") -> Manifest | None:
     Args:
         path: the file.
         anchors: root certificates in PEM whose signers are trusted. Default "": none.
+
     Raises:
         UserError: the file is missing or of another type, or `c2pa-python` is missing.
     """

@@ -78,6 +78,7 @@ def embed(
         rehearse: function of uint8 frames [F, H, W, 3] that returns them as they will be read back,
             for example through h264. The mark is fitted to survive it. Default: None, one attempt.
         psnr: PSNR of the marked frames against `frames`, in dB. Default: PSNR, 45.2.
+
     Raises:
         UserError: a side is below SMALLEST pixels, or the payload has more than 32 bits.
     """

@@ -53,6 +53,7 @@ def embed(samples: np.ndarray, payload: int, key: bytes, rate: int = 16_000) -> 
         payload: 0 to 2^32 - 1.
         key: the secret that `detect` needs.
         rate: samples per second, at least 12,000. Default 16,000.
+
     Raises:
         UserError: the samples last less than SHORTEST seconds, the rate is too low, or the payload
             has more than 32 bits.
@@ -83,6 +84,7 @@ def detect(samples: np.ndarray, key: bytes, rate: int = 16_000) -> Detection | N
         samples: [S], float in [-1, 1]. They may be encoded, trimmed, or have a piece cut out.
         key: the secret given to `embed`.
         rate: samples per second, at least 12,000. Default 16,000.
+
     Raises:
         UserError: the rate is too low.
     """

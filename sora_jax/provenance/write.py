@@ -63,6 +63,7 @@ def publish(
         statement: what the manifest says. Default: nothing of a job. A payload of None is drawn at
             random.
         metadata: JSON values saved in the comment of an .mp4, as by `mp4.write_mp4`. Default None.
+
     Raises:
         UserError: another suffix, a clip that cannot be written, or a statement that cannot be
             signed.
@@ -102,6 +103,7 @@ def publish_image(
         authority: the authority whose key signs.
         statement: what the manifest says. Its payload, if any, binds the still to a marked clip.
             Default: nothing of a job.
+
     Raises:
         UserError: another suffix, or a statement that cannot be signed.
     """

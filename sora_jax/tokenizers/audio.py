@@ -256,6 +256,7 @@ def audio_loss(
         tokenizer: the tokenizer.
         samples: audio at 16 kHz, [B, S] in [-1, 1].
         key: random key of the latent noise.
+
     Returns:
         The scalar loss, and metrics: `companded_error`, the mean of |D(z + sigma e) - u|^2, and
         `latent_square`, the mean of z^2.

@@ -131,6 +131,7 @@ def warped_bands(bins: int, bands: int, top_hz: float, corner_hz: float) -> np.n
         bands: number of bands.
         top_hz: frequency of the last bin and centre of the last band, in Hz.
         corner_hz: frequency above which the spacing grows, in Hz.
+
     Raises:
         ValueError: bands are closer than bins, so that a band would contain no bin.
     """

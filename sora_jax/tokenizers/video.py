@@ -105,6 +105,7 @@ class Block(nnx.Module):
             cache: the cache before x, [B, 2, H, W, C]. Or, where time is sharded over devices, a
                 function that sends the cache after x to the next device, and returns the cache
                 before x from the previous one (`sora_jax.parallel.halo`).
+
         Returns:
             Frames like x, and the cache after x.
         """
@@ -122,6 +123,7 @@ class Block(nnx.Module):
         Args:
             batch: number of videos.
             height, width: sides of the block's input in sites.
+
         Returns:
             Zeros [batch, 2, height, width, C], which stand for the two frames before.
         """
@@ -256,6 +258,7 @@ class VideoTokenizer(nnx.Module):
             frames: [B, F, H, W, 3] in [0, 1], any F >= 1, any H and W (padded to multiples of 8 by
                 repeating the edge).
             cache: the cache that the previous call returned. Default None: the start of a video.
+
         Returns:
             Latents [B, T, H/8, W/8, C], and the next cache. Frames that do not fill a group wait in
             the cache; see `flush`.
@@ -322,6 +325,7 @@ class VideoTokenizer(nnx.Module):
         Args:
             latents: [B, T, h, w, C].
             cache: the cache that the previous call returned. Default None: the start of a video.
+
         Returns:
             Frames [B, F, 8h, 8w, 3] in [0, 1], and the next cache.
         """

@@ -33,7 +33,7 @@ SLOW = [
       for spec in SPECS.values() if spec.dtype != "float16"),
     Spec(2, 3, 19, 2, 128, 33, dtype="float32", turned=True, masks=3),
     Spec(1, 2, 25, 3, 40, 16, masks=2, turned=True),
-    Spec(1, 1, 1, 1, 16, 1, dtype="float32"),
+    Spec(2, 21, 1, 1, 32, 1, dtype="float32"),  # tokens of audio
 ]  # fmt: skip
 
 
@@ -140,6 +140,7 @@ def test_refused_elsewhere():
         ({"M": 1025}, "takes up to 1024 keys, .* float32 or bfloat16, not B=1 T=4"),
         ({"D": 20}, "heads of 16 to 256 numbers in steps of 8"),
         ({"dtype": "float16"}, "float32 or bfloat16, not"),
+        ({"S": 1, "turned": True}, "8 sites or more of frames with masks or angles of their own"),
         ({"H": 99, "D": 200, "M": 1000}, "needs .* MiB of fast memory .* and has 60; fewer keys"),
     ],
 )
@@ -173,6 +174,7 @@ def test_tilings(name):
         ("xl_audio", "v6e"),
         ("shots", "v5e"),
         ("nano_audio", "v5p"),
+        ("sound", "v5p"),
     ],
 )
 def test_compiles_and_moves_no_more_than_it_must(case, direction, generation):

@@ -48,8 +48,10 @@ def visemes(word: str, speaker: int | voice.Voice) -> list[tuple[float, float, s
     Args:
         word: a name in `voice.WORDS`.
         speaker: a voice, or its index in `voice.VOICES`.
+
     Returns:
         A list in order of time. Each viseme is a name in VISEMES.
+
     Raises:
         ValueError: the word is not in `voice.WORDS`.
     """

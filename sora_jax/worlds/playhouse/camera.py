@@ -59,6 +59,7 @@ def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
         view: (left, top, width) in metres, [..., 3], which broadcasts against the points.
         points: (x, y) in metres, [..., 2].
         size: side of the frame in pixels.
+
     Returns:
         (column, row), [..., 2]; pixel centres have whole coordinates.
     """
@@ -128,9 +129,11 @@ def filmed(
         move: one of MOVES.
         direction: "left" or "right", used by a pan only; None for other moves.
         seconds: duration of the clip.
+
     Returns:
         The scene with its view. The posts are its last shapes, so the shape indices of contacts
         stay valid.
+
     Raises:
         ValueError: move is not one of MOVES.
     """

@@ -92,6 +92,7 @@ def check(split: str, family: str, style: str | None = None) -> None:
         split: name of the split.
         family: name in FAMILIES.
         style: name of the style. Default None: not checked.
+
     Raises:
         UserError: the family does not exist, or has no such split or style.
     """
@@ -148,6 +149,7 @@ def draw(
             `length` last twice as long. Talks and stories have durations of their own.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
+
     Raises:
         UserError: the family, split or style does not exist; `seconds` is not positive, or given
             for a family with a duration of its own; or the index is not an integer of 0 or more, or

@@ -86,8 +86,10 @@ def simulate(
         seconds: duration.
         accept: called with every contact; if it returns False, the simulation ends. Default:
             accepts all.
+
     Returns:
         The trajectory, or None if `accept` returned False.
+
     Raises:
         TooManyEvents: the clip has more than MAX_EVENTS events.
         NoClosedForm: a ball turns about a corner.

@@ -379,6 +379,7 @@ def to_pixels(
         extent: side of the view in metres.
         size: side of the frame in pixels.
         below: metres shown under y = 0. Default: BELOW_FLOOR.
+
     Returns:
         (column, row) in pixels, [..., 2]; pixel centres have whole coordinates.
     """

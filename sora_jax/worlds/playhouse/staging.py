@@ -62,8 +62,10 @@ def stage(
         cast: the characters that play its cast, in the same order.
         stream: random numbers for all that the storyboard does not say.
         lengths: durations of the shots in seconds, a whole number of frames each.
+
     Returns:
         The scene and the motion. None if this draw cannot do the acts, or not in time; draw again.
+
     Raises:
         UserError: acts contradict each other.
     """

@@ -154,6 +154,7 @@ def frames_of(
         seconds: the duration.
         fps: frames per second.
         frames_per_latent: k. Default: FRAMES_PER_LATENT.
+
     Raises:
         UserError: the nearest such number differs from the duration by more than k / 2 frames.
     """

@@ -36,6 +36,7 @@ def draw_takes(
         workers: number of processes. Default: 0, takes are drawn in this process.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
+
     Raises:
         UserError: the family, split or style does not exist, or workers are given for a family that
             is defined in a script or a notebook; before a take is drawn. An index is not an integer

@@ -219,6 +219,7 @@ class Family(Protocol):
             split: one of `splits`.
             index: index of the take in its split.
             style: the style that the caller chose; None if the family draws it.
+
         Raises:
             UserError: the family has a finite number of takes, and none with this index.
         """
@@ -301,6 +302,7 @@ class Family(Protocol):
 
         Args:
             text: a text such as `caption` and `intent` return.
+
         Raises:
             captions.CaptionError: it is no caption or intent of the family. The message says the
                 column and what was expected there.

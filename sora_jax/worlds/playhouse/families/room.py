@@ -117,6 +117,7 @@ def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
     Args:
         facts: the facts of the caption.
         reading: the measurements of the clip.
+
     Returns:
         A line of the number of balls, one of whether each is one object throughout ("persistent"),
         one for each fact of each ball, and one for each ball that only the clip has.
@@ -178,6 +179,7 @@ def draw_alone(
         sizes: {size: range of the radius in metres}. Default: SIZES.
         speed: factor on the velocities of thrown and rolled balls. Default: 1.
         gravity: m/s^2. Default: that of the earth.
+
     Returns:
         The scene, or None if no such ball is found in 200 draws.
     """

@@ -258,6 +258,7 @@ def schedule(
         facts: the facts, whose `lines` are spoken.
         cast: the characters, whose voices speak at different rates.
         seconds: duration of the clip.
+
     Returns:
         For each character its words, (start in s, word). None if they do not fit into `seconds`.
     """

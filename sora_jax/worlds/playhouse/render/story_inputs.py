@@ -191,6 +191,7 @@ def furniture(
         light, door: state of the lamp and of the door of that place, [F]; 0 is off, or closed, 1
             is on, or open.
         score: number of lit lamps of the score board, [F].
+
     Returns:
         Boxes [F, N, 8], discs [F, N, 7], and discs that shine by themselves [F, 1 + SCORE, 7].
     """
