@@ -7,6 +7,7 @@ site-packages their names are not ours: `kernels` is also a package of PyPI.
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -48,6 +49,8 @@ class BuildPy(build_py):
         return target, copied
 
 
+# setuptools warns in every editable install of folders that hide it; here it is the checkout's own.
+warnings.filterwarnings("ignore", message="Editable installation")
 packages = find_packages(include=["sora_jax", "sora_jax.*"])
 inside = find_packages(include=[pattern for name in INSIDE for pattern in (name, f"{name}.*")])
 packages += inside if EDITABLE else [f"sora_jax.{name}" for name in inside]

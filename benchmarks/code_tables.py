@@ -4,6 +4,8 @@ prompts, captions that the world draws, materials, keys of a training, losses of
 `python -m benchmarks.documents` fills them, as it fills the tables of results.
 """
 
+import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import sora_jax
 from sora_jax.config import flatten
+from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.tables import markdown
 from sora_jax.training import metrics
 from sora_jax.training.configs import read_values
@@ -47,8 +50,8 @@ def code_table(make: Callable[[], str]) -> Callable[[], str]:
 
 
 def phrases(options: Iterable[str]) -> str:
-    """Returns phrases as one cell of a table."""
-    return ", ".join(f"`{option.format(**OPEN).strip()}`" for option in options)
+    """Returns phrases as one cell of a table. Some begin with a comma, so none separates them."""
+    return " · ".join(f"`{option.format(**OPEN).strip()}`" for option in options)
 
 
 def by_meaning(part: str, table: Mapping[Any, Sequence[str]]) -> list[list[str]]:
@@ -227,3 +230,21 @@ def first_run() -> str:
     ]
     short = [name.replace("video_loss", "video").replace("audio_loss", "audio") for name in names]
     return markdown(["step", *(name.replace("_", " ") for name in short)], rows)
+
+
+@code_table
+def oracle_readings() -> str:
+    """Returns the table of what each oracle returns: type and meaning, from its method `read`."""
+    rows = []
+    for name, oracle in ORACLES.items():
+        read = type(oracle).read
+        kind = re.sub(r"[\w.]+\.(?=\w)", "", inspect.formatannotation(returned(read)))
+        first = " ".join((inspect.getdoc(read) or "").split("\n\n")[0].split())
+        kind = kind.replace(" | ", " or ")  # a bar would divide the cell
+        rows.append([f"`{name}`", f"`{kind}`", first.removeprefix("Returns ").rstrip(".")])
+    return markdown(["oracle", "type", "meaning"], rows)
+
+
+def returned(function: Callable) -> Any:
+    """Returns the annotation of what a function returns."""
+    return inspect.signature(function).return_annotation

@@ -2,9 +2,10 @@
 
     python -m benchmarks.pods
 
-It writes docs/results/pods.json, from which `python -m benchmarks.documents` fills the table. It
-takes about 25 minutes on two cores, and 6 GB of memory. A step for absent hardware is compiled by
-`experiments.compile_only`, in a process of its own; nothing is run.
+It writes docs/results/pods.json, from which `python -m benchmarks.documents` fills the table. A
+step for absent hardware is compiled by `experiments.compile_only`, in a process of its own; nothing
+is run. Each takes minutes on two cores, and 6 GB of memory. Steps that the file holds are not
+compiled again: delete the file to compile all.
 """
 
 import json
@@ -54,9 +55,15 @@ def compiled(arguments: str) -> dict[str, Any]:
 
 
 def main(_: Sequence[str]) -> None:
-    rows = [{"arguments": step, "report": compiled(step)} for step in STEPS]
-    record = environment.record() | {"results": rows}
-    files.write(RESULT, json.dumps(record, indent=1) + "\n")
+    found = json.loads(RESULT.read_text(encoding="utf-8"))["results"] if RESULT.exists() else []
+    rows = {row["arguments"]: row for row in found}
+    for step in STEPS:
+        if step not in rows:
+            made = {"arguments": step, "commit": environment.commit(), "report": compiled(step)}
+            rows[step] = made
+            of_steps = [rows[name] for name in STEPS if name in rows]
+            record = environment.record() | {"results": of_steps}
+            files.write(RESULT, json.dumps(record, indent=1) + "\n")
     print(RESULT.relative_to(ROOT))
 
 

@@ -243,8 +243,9 @@ def pods(results: Results) -> str:
                 f"{roofline['step']:.3g} s, {roofline['bound by']}",
                 f"{report['mfu_bound']:.2f}",
                 f"{report['seconds']['compile']:.0f} s",
+                one["commit"][:7],
             ]
         )
     header = ["arguments", "mesh", "kernels", "clips", "memory", "FLOPs a device"]
     header += ["all-gathers, all-reduces, all-to-alls, permutes", "sent", "HBM moved"]
-    return markdown([*header, "step at least", "MFU at most", "compiled in"], rows)
+    return markdown([*header, "step at least", "MFU at most", "compiled in", "commit"], rows)

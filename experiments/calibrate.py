@@ -49,10 +49,11 @@ def main(_: Sequence[str]) -> None:
         raise UserError(
             "--output is missing: nowhere to write the report; give --output=outputs/calibration"
         )
-    folder = files.check_output("output", _OUTPUT.value)
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.evaluation.calibration_report import calibrate, calibrate_into, score_table
 
+    calibrate.chosen(_ORACLES.value)
+    folder = files.check_output("output", _OUTPUT.value)
     started = time.perf_counter()
     scores, outside = calibrate_into(
         folder,

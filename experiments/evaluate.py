@@ -69,11 +69,11 @@ def main(_: Sequence[str]) -> None:
             "--output is missing: nowhere to write the report; give --output=outputs/evaluation"
         )
     generation.check_weights()
-    folder = files.check_output("output", _OUTPUT.value)
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.evaluation import run
 
     run.chosen(_SUITE.value)
+    folder = files.check_output("output", _OUTPUT.value)
     sampler = generation.sampler()
     run.evaluate(
         generation.load(),

@@ -194,7 +194,7 @@ def read_prompts() -> dict[str, str | None]:
     """
     texts = {flag.name: flag.value for flag in (_PROMPT, _PROMPTS_FILE, _STORYBOARD)}
     if len(given := [f"--{name}" for name, value in texts.items() if value is not None]) > 1:
-        raise UserError(f"{' and '.join(given)} are all given; give one of them")
+        raise UserError(f"{' and '.join(given)} exclude each other; give one of them")
     if _STORYBOARD.value is not None:
         check_input("storyboard", _STORYBOARD.value, "a text file with one storyboard")
         lines = files.numbered_lines(_STORYBOARD.value, "storyboard")

@@ -175,7 +175,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except UserError as error:
         _stop(error)
     except flags.Error as error:
-        _stop(f"{' '.join(str(error).split())} (--help lists the flags)")
+        _stop(f"{_plain(' '.join(str(error).split()))} (--help lists the flags)")
     except (SyntaxError, NameError, ImportError) as error:
         file = _config_flag(argv)
         if file is None:
@@ -196,6 +196,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
             f"unexpected argument {rest[1]!r}; flags are written --name=value (--help lists them)"
         )
     return rest
+
+
+def _plain(text: str) -> str:
+    """Returns the message of a flag's error, with plain words for a value that is no number."""
+    text = re.sub(r"invalid literal for int\(\) with base 10: '.*'", "give a whole number", text)
+    return re.sub(r"could not convert string to float: '.*'", "give a number", text)
 
 
 def _with_flag_files(argv: Sequence[str], above: tuple[str, ...] = ()) -> list[str]:

@@ -56,7 +56,8 @@ def nearest_file(path: str | os.PathLike, folder: str) -> str:
     for place in (Path(path).parent, Path(folder)):
         stems = sorted(file.stem for file in place.glob("*.py") if file.stem[0] != "_")
         close = [one for one in stems if len(stem) > 2 and stem in one]
-        close += difflib.get_close_matches(stem, stems, n=1)
+        if near := near_miss(stem, stems):
+            close.append(near)
         if close:
             return f"did you mean {place / close[0]}.py?"
     return f"give a file such as those of {folder}"
@@ -97,13 +98,15 @@ def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
     UserError, which names the nearest one.
     """
     parameters = inspect.signature(function).parameters
+    of_class, _, method = function.__qualname__.rpartition(".")
+    called = of_class if method == "__init__" else function.__name__
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
             if name not in parameters:
                 raise UserError(
-                    f"{function.__name__} has no parameter {name!r}; {nearest(name, parameters)}",
+                    f"{called} has no parameter {name!r}; {nearest(name, parameters)}",
                     field=name,
                 )
         return function(*args, **kwargs)

@@ -95,10 +95,11 @@ def disk_error(error: BaseException) -> OSError | None:
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
     """Returns the UserError for a path that cannot be written, with the system's reason."""
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}; choose another folder or free some space",
-        code="storage",
-    )
+    reason, remedy = error.strerror or error, "choose another folder or free some space"
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        above = next((p for p in Path(path).parents if p.is_file()), path)
+        reason, remedy = f"{shown(above)} is a file", "choose another folder"
+    return UserError(f"cannot write {path}: {reason}; {remedy}", code="storage")
 
 
 @contextlib.contextmanager
@@ -221,7 +222,6 @@ def check_output(flag: str, path: str) -> Path:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, FileExistsError):
             reason = "it is a file"
-        raise UserError(
-            f"cannot write into --{flag}={path}: {reason}; choose another folder"
-        ) from None
+        text = f"cannot write into {path}: {reason}; choose another folder"
+        raise UserError(text, field=flag) from None
     return folder

@@ -113,7 +113,9 @@ class Registry(dict[str, T]):
         return self._module if module == __name__ else _FILES.get(module, module)
 
     def __missing__(self, name: str) -> T:
-        raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")
+        hint = nearest(name, self)
+        own = " (--import=FILE.py adds your own)" * hint.startswith("known")
+        raise UserError(f"no {self.kind} {name!r}; {hint}{own}")
 
 
 # name -> function that returns the nested values of a training run or of a tokenizer's training,

@@ -157,4 +157,5 @@ def _refuse_others(folder: Path, name: str, size: str) -> None:
                 field="workdir",
             )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not empty and holds no study", field="workdir")
+        what = "is not empty and holds no study" if folder.is_dir() else "is a file"
+        raise UserError(f"{folder} {what}; give a new or empty workdir", field="workdir")

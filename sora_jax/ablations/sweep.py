@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sora_jax.config import nearest, nearest_file
+from sora_jax.config import known_keywords, nearest, nearest_file
 from sora_jax.errors import UserError
 from sora_jax.files import user_path
 
@@ -166,6 +166,10 @@ class Sweep:
         if size and size not in self.sizes:
             raise UserError(f"the sweep has no size {size}; {nearest(size, self.sizes)}")
         return {**self.always, **self.sizes.get(size, {}), **variant.values}
+
+
+# A dataclass makes its own: a misspelt attribute is answered with the nearest.
+Sweep.__init__ = known_keywords(Sweep.__init__)
 
 
 def read_sweep(path: str | os.PathLike) -> Sweep:

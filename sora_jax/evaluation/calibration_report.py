@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -96,6 +97,8 @@ def _calibrate_into(
             bar.set_description(name)
             bar.update(1)
 
+        for picture in folder.glob("missed-*.png"):  # of an earlier calibration
+            picture.unlink()
         missed = _Misses(folder, sheets)
         scores = calibrate.calibrate(clips, progress, names, missed)
     outside = calibrate.violations(scores)
@@ -154,15 +157,22 @@ class _Misses:
 
 def score_table(scores: calibrate.Scores) -> str:
     """Returns the scores of a calibration, {oracle: {condition: {"score", "n"}}}, as a Markdown
-    table: one row per condition, one column per oracle.
+    table: one row per condition, one column per oracle. The column n is the largest number of clips
+    of a row; a score of fewer says of how many.
     """
     names = list(dict.fromkeys(condition for rows in scores.values() for condition in rows))
     lines = []
     for name in names:
-        cells = [number(rows[name]["score"]) if name in rows else "" for rows in scores.values()]
-        clips = max(rows[name]["n"] for rows in scores.values() if name in rows)
-        lines.append([name, *cells, str(clips)])
+        of_oracles = [rows.get(name) for rows in scores.values()]
+        clips = max(row["n"] for row in of_oracles if row)
+        lines.append([name, *(_cell(row, clips) for row in of_oracles), str(clips)])
     return markdown(["condition", *scores, "n"], lines)
+
+
+def _cell(row: dict[str, Any] | None, clips: int) -> str:
+    if row is None:
+        return ""
+    return number(row["score"]) + f" of {row['n']}" * (row["n"] != clips)
 
 
 def report(

@@ -163,13 +163,9 @@ def flow_loss(
     x = {name: batch[name].astype(jnp.float32) for name in ("video", "audio")}
     size = x["video"].shape[0]
     has_audio = batch.get("has_audio", jnp.ones((size,), bool))
-    keys = dict(
-        zip(
-            ("task", "video", "audio", "shared", "history", "noise", "text", "couple"),
-            jax.random.split(key, 8),
-            strict=True,
-        )
-    )
+    names = ("task", "video", "audio", "shared", "history", "noise", "text", "couple")
+    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+
     given, conditional = draw_given(
         keys["task"], size, times, config.tasks, has_audio, config.first_latents
     )

@@ -147,7 +147,7 @@ def _left_out(source: InputContainer) -> list[str]:
         return []
     counts = {name: names.count(name) for name in names}
     parts = [name if n == 1 else f"{n} {name}s" for name, n in counts.items()]
-    return [f"left out beside the new audio: its {', its '.join(parts)}"]
+    return [f"the new file lacks its {', its '.join(parts)}"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -115,6 +115,12 @@ def fault(oracle: Oracle) -> str | None:
     if not (isinstance(media, tuple) and media and all(m in (VIDEO, AUDIO) for m in media)):
         return f"media is {media!r}; give (VIDEO,), (AUDIO,) or both, of sora_jax.oracles.examples"
     for one in oracle.corruptions:
+        if not isinstance(one, Condition):
+            return (
+                f"corruptions holds {one!r}; give the function itself, such as recolour of "
+                "sora_jax.oracles.corruptions, or one under @corrupt_frames or @corrupt_samples of "
+                "sora_jax.oracles.conditions"
+            )
         if one.modality not in (None, *media):
             return (
                 f"{one.name} changes the {one.modality}, which it does not read; leave it out of "

@@ -32,7 +32,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path):
     for flags, words in (
         ((), "--output is missing"),
         # looked at before weights are loaded
-        ((f"--output={taken}", f"--weights={taken}"), "cannot write into --output"),
+        ((f"--output={taken}", f"--weights={taken}"), "--output: cannot write into "),
         ((f"--output={tmp_path}", "stray"), "unexpected argument 'stray'"),
         ((f"--output={tmp_path}", f"--weights={taken}"), "not a readable safetensors file"),
         ((f"--output={tmp_path}", "--suite=fact"), "no suite 'fact'; did you mean 'facts'?"),

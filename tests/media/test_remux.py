@@ -171,9 +171,7 @@ def test_what_is_left_out_is_said(tmp_path):
         new.add_attachment("letters.ttf", "font/ttf", b"letters")
 
     path, notes = with_click(copied(tmp_path / "plain.mkv", tmp_path / "own.mkv", more), tmp_path)
-    assert notes == (
-        "left out beside the new audio: its 2 audio tracks, its cover picture, its attachment",
-    )
+    assert notes == ("the new file lacks its 2 audio tracks, its cover picture, its attachment",)
     with av.open(str(path)) as file:
         assert [stream.type for stream in file.streams] == ["video", "audio"]
         assert file.streams.audio[0].codec_context.name == "aac"

@@ -150,7 +150,7 @@ def test_a_file_comes_back_whole_with_its_picture(pipeline, tmp_path):
     for words in (
         "for the model, frame rate changed from 25 to 8",
         "for the model, frames of 24 x 24 resized to 16 x 16",
-        "left out beside the new audio: its audio track",
+        "the new file lacks its audio track",
         "audio of 3.24 s made in 3 windows",
     ):
         assert f"{source}: {words}" in clip.notes

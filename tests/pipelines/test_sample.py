@@ -231,8 +231,8 @@ def test_refusals(refusal, folder, tmp_path):
         ([], "nothing to generate"),
         ([p, "--seconds=3"], "extend a clip (--continue_clip), or train on another"),
         ([p, "--size=32x32"], "ask for one of these, or train on another format"),
-        ([p, "--prompts_file=x"], "--prompt and --prompts_file are all given; give one"),
-        ([p, "--storyboard=x"], "--prompt and --storyboard are all given; give one"),
+        ([p, "--prompts_file=x"], "--prompt and --prompts_file exclude each other; give one"),
+        ([p, "--storyboard=x"], "--prompt and --storyboard exclude each other; give one"),
         ([f"--storyboard={tmp_path}/story.txt"], "story.txt: the storyboard cannot be read: shot"),
         ([p, "--remix=absent.mp4"], "--remix=absent.mp4: no such file"),
         ([p, "--in_between=absent.mp4,absent.mp4"], "--in_between=absent.mp4: no such file"),
@@ -254,7 +254,7 @@ def test_refusals(refusal, folder, tmp_path):
         # not what is said.
         (
             [p, f"--weights={tmp_path}/text.png", f"--output_dir={tmp_path}/text.png/out"],
-            "cannot write into --output_dir",
+            "--output_dir: cannot write into ",
         ),
         (
             [p, f"--weights={tmp_path}/text.png", "--given_audio=absent.wav"],
