@@ -69,6 +69,9 @@ def test_a_device_or_a_folder_is_never_replaced(tmp_path):
     with pytest.raises(UserError, match="it is a folder; give the path of a file"):
         files.write(tmp_path, "words")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match=r"c.png: .*/file is a file; choose another folder$"):
+        files.write(tmp_path / "file" / "b" / "c.png", "words")
 
 
 def test_names_of_any_length_and_bytes(tmp_path):

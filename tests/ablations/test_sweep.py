@@ -115,6 +115,8 @@ def test_files_that_are_no_sweep(tmp_path):
         read_sweep(tmp_path / "empy.py")
     with pytest.raises(UserError, match=r"has no get_sweep\(\)"):
         read_sweep(tmp_path / "empty.py")
+    with pytest.raises(UserError, match="Sweep has no parameter 'alwayz'; did you mean 'always'"):
+        read_sweep(write_sweep(tmp_path, more="alwayz={}"))
     sweep = write_sweep(tmp_path)
     with pytest.raises(UserError, match="no size gup; did you mean 'gpu'"):
         trial.plan(read_sweep(sweep), "gup")

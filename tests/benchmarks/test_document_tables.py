@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import documents
+from benchmarks import documents, result_tables
 from sora_jax.errors import UserError
 
 MADE = {
@@ -70,3 +70,24 @@ def test_an_unknown_table_is_named(root):
     (root / "README.md").write_text(TEXT.replace("calibration", "calibrated"))
     with pytest.raises(UserError, match="no table calibrated; there are quality"):
         documents.stale(root)
+
+
+def test_steps_for_pods_show_memory_traffic_and_bound():
+    report = {
+        "mesh": {"data": 1, "fsdp": 8, "seq": 1, "tensor": 1},
+        "kernels": 16,
+        "batch_size": 64,
+        "memory": {"held": 7.2e9, "device": 95e9},
+        "flops": {"device": 142e12},
+        "collectives": {"all-gather": {"count": 12, "sent": 6e9}},
+        "hbm_bytes": 2.3e11,
+        "roofline": {"step": 0.31, "bound by": "FLOPs"},
+        "mfu_bound": 0.75,
+        "seconds": {"compile": 86.2},
+    }
+    row = {"arguments": "xl.py --topology=v5p:2x2x2", "commit": "0123456789ab", "report": report}
+    table = result_tables.TABLES["pods"][1]({"results": [row]})
+    assert [cell.strip() for cell in table.splitlines()[2].split("|")[1:-1]] == [
+        *("`xl.py --topology=v5p:2x2x2`", "fsdp 8", "16", "64", "7.2 of 95 GB", "142 T"),
+        *("12, 0, 0, 0", "6 GB", "230 GB", "0.31 s, FLOPs", "0.75", "86 s", "0123456"),
+    ]

@@ -37,7 +37,7 @@ def test_conditions():
     assert [(name, what.partition(":")[0], limit) for name, what, limit in degraded] == [
         (one.name, one.modality, f"at least {DEGRADED}") for one in DEGRADATIONS
     ]
-    assert f"its ceiling, {CEILING:.2f} by default" in GUIDE.read_text(encoding="utf-8")
+    assert f"its `ceiling`, {CEILING:.2f} by default" in GUIDE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])

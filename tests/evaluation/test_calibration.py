@@ -3,13 +3,19 @@ broken found out.
 """
 
 import json
+import re
 
 import pytest
 from toy_board import files_of
 
 from sora_jax.errors import UserError
 from sora_jax.evaluation import calibrate
-from sora_jax.evaluation.calibration_report import calibrate_into, measured, shift_recovery
+from sora_jax.evaluation.calibration_report import (
+    calibrate_into,
+    measured,
+    score_table,
+    shift_recovery,
+)
 from sora_jax.oracles import arcs, examples, material, tracker, words
 from sora_jax.oracles.base import GROUND_TRUTH
 from sora_jax.oracles.catalogue import ORACLES
@@ -143,10 +149,26 @@ def test_wrong_readings_are_named_and_drawn(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(ORACLES["loudness"], "judge", wrong)
     calibrate_into(tmp_path, 4, sheets=1, oracles=["loudness"])
+    (tmp_path / "missed-loudness-h264_crf23-09.png").write_bytes(b"of an earlier oracle")
+    calibrate_into(tmp_path, 4, sheets=1, oracles=["loudness"])
     report = (tmp_path / "report.md").read_text().partition("## Wrong readings")[2]
     assert "### loudness, ground_truth" in report and "corrupted" not in report
     assert f"- room/val/{calibrate.FIRST} is read as" in report
     assert (tmp_path / "missed-loudness-ground_truth-00.png").stat().st_size > 10_000
+    assert {path.name for path in tmp_path.glob("missed-*")} == set(
+        re.findall(r"missed-[^)]*", report)
+    )
+
+
+def test_a_score_of_fewer_clips_says_so():
+    scores = {
+        "tracker": {"ground_truth": {"score": 1.0, "n": 96}},
+        "words": {"ground_truth": {"score": 0.5, "n": 36}, "aac": {"score": 1.0, "n": 36}},
+    }
+    *_, both, one = (
+        [c.strip() for c in row.split("|")] for row in score_table(scores).splitlines()
+    )
+    assert both[2:5] == ["1.000", "0.500 of 36", "96"] and one[2:5] == ["", "1.000", "36"]
 
 
 def test_what_oracles_measure_beyond_correct_and_wrong(clips):

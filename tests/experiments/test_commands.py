@@ -39,6 +39,15 @@ def test_an_import_that_fails_is_one_line(tmp_path):
     assert "TypeError" in done.stderr and "mine.py, line 3" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("flag", "wanted"), [("--steps=ten", "a whole number"), ("--guidance=much", "a number")]
+)
+def test_a_number_that_is_none_is_said_in_plain_words(flag, wanted):
+    done = run("experiments.sample", flag)
+    said = f"error: flag {flag}: give {wanted} (--help lists the flags)"
+    assert done.returncode == 2 and done.stderr.strip() == said
+
+
 @pytest.mark.slow
 def test_a_registered_configuration_is_given_by_its_name(tmp_path):
     (tmp_path / "mine.py").write_text(

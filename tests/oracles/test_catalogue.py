@@ -64,6 +64,9 @@ def test_a_corruption_of_what_an_oracle_does_not_read_is_refused():
     wrong = type("Wrong", (Count,), {"corruptions": (corruptions.vanish, corruptions.backwards)})
     with pytest.raises(UserError, match="corrupted_backwards changes the audio, which it does not"):
         ORACLES.register(wrong)
+    named = type("Wrong", (Count,), {"corruptions": ("recolour",)})
+    with pytest.raises(UserError, match="holds 'recolour'; give the function itself, such as reco"):
+        ORACLES.register(named)
     assert "count" not in ORACLES
 
 
