@@ -200,8 +200,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Returns the message of a flag's error, with plain words for a value that is no number."""
-    text = re.sub(r"invalid literal for int\(\) with base 10: '.*'", "give a whole number", text)
-    return re.sub(r"could not convert string to float: '.*'", "give a number", text)
+    whole = r"invalid literal for int\(\) with base 10: ('.*')"
+    text = re.sub(whole, r"give a whole number, not \1", text)
+    return re.sub(r"could not convert string to float: ('.*')", r"give a number, not \1", text)
 
 
 def _with_flag_files(argv: Sequence[str], above: tuple[str, ...] = ()) -> list[str]:

@@ -52,11 +52,13 @@ def nearest_file(path: str | os.PathLike, folder: str) -> str:
         path: the missing file.
         folder: where such files usually are, such as "experiments/configs".
     """
-    stem = Path(path).stem
-    for place in (Path(path).parent, Path(folder)):
+    stem, beside = Path(path).stem, Path(path).parent
+    for place in (beside, Path(folder)):
         stems = sorted(file.stem for file in place.glob("*.py") if file.stem[0] != "_")
         close = [one for one in stems if len(stem) > 2 and stem in one]
-        if near := near_miss(stem, stems):
+        if place == beside:
+            close += difflib.get_close_matches(stem, stems, n=1)
+        elif near := near_miss(stem, stems):  # far from the file only a misspelling is near
             close.append(near)
         if close:
             return f"did you mean {place / close[0]}.py?"

@@ -44,7 +44,8 @@ def test_an_import_that_fails_is_one_line(tmp_path):
 )
 def test_a_number_that_is_none_is_said_in_plain_words(flag, wanted):
     done = run("experiments.sample", flag)
-    said = f"error: flag {flag}: give {wanted} (--help lists the flags)"
+    value = flag.partition("=")[2]
+    said = f"error: flag {flag}: give {wanted}, not {value!r} (--help lists the flags)"
     assert done.returncode == 2 and done.stderr.strip() == said
 
 
