@@ -4,8 +4,8 @@
 
 It writes docs/results/pods.json, from which `python -m benchmarks.documents` fills the table. A
 step for absent hardware is compiled by `experiments.compile_only`, in a process of its own; nothing
-is run. Each takes minutes on two cores, and 6 GB of memory. Steps that the file holds are not
-compiled again: delete the file to compile all.
+is run. Each takes minutes on two cores. Steps that the file holds are not compiled again; delete
+the file to compile all.
 """
 
 import json

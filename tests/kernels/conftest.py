@@ -19,3 +19,12 @@ if sys.platform != "linux":
 def unchecked_shapes(monkeypatch):
     """Lets wrong shapes through the hook of `tests/conftest.py`, to the checks of the functions."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def interpreter():
+    """Runs Pallas kernels for TPUs in their interpreter; the test fails if the last has a race."""
+    from watchful import without_races  # it loads JAX's Pallas
+
+    with without_races():
+        yield

@@ -8,18 +8,15 @@ import importlib.util
 
 import pytest
 from conformance import assert_caught, assert_conforms, broken
-from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
 from test_conv_prologue import OP
+from watchful import WATCHFUL
 
 from kernels import dispatch, pallas_call, target, tpu_schedule
 from kernels.conv_prologue import api, conv_prologue, pallas_tpu
 from kernels.conv_prologue.specs import SPECS, Spec, inputs
 from kernels.errors import Unsupported
 
-WATCHFUL = pltpu.InterpretParams(
-    detect_races=True, uninitialized_memory="nan", out_of_bounds_reads="raise"
-)
 TPU = target.Target("tpu", "TPU v6 lite")
 
 # Two rows a program, so that blocks follow one another, hang over the edge of their frame, and rows
@@ -38,16 +35,6 @@ SLOW = [
 @pytest.fixture
 def two_rows(monkeypatch):
     monkeypatch.setattr(pallas_tpu, "parameters", lambda spec: {"rows": 2})
-
-
-@pytest.fixture
-def interpreter():
-    pltpu.reset_tpu_interpret_mode_state()
-    with pallas_call.interpreted(WATCHFUL):
-        yield
-    races = interpret_pallas_call.races
-    pltpu.reset_tpu_interpret_mode_state()
-    assert races is not None and not races.races_found
 
 
 @pytest.mark.parametrize("spec", FAST, ids=str)

@@ -10,18 +10,15 @@ import importlib.util
 import jax.numpy as jnp
 import pytest
 from conformance import assert_caught, assert_conforms, broken, run
-from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
 from test_cross_attention import OP
+from watchful import WATCHFUL
 
 from kernels import pallas_call, target, tpu_programs, tpu_schedule
 from kernels.cross_attention import cross_attention, pallas_tpu, tpu_tiling
 from kernels.cross_attention.specs import SPECS, Spec, inputs
 from kernels.errors import Unsupported
 
-WATCHFUL = pltpu.InterpretParams(
-    detect_races=True, uninitialized_memory="nan", out_of_bounds_reads="raise"
-)
 TPU = target.Target("tpu", "TPU v6 lite")
 
 PLAIN = Spec(1, 4, 16, 1, 16, 13, dtype="float32")  # frames become one; padding of keys is hidden
@@ -35,16 +32,6 @@ SLOW = [
     Spec(1, 2, 25, 3, 40, 16, masks=2, turned=True),
     Spec(2, 21, 1, 1, 32, 1, dtype="float32"),  # tokens of audio
 ]  # fmt: skip
-
-
-@pytest.fixture
-def interpreter():
-    pltpu.reset_tpu_interpret_mode_state()
-    with pallas_call.interpreted(WATCHFUL):
-        yield
-    races = interpret_pallas_call.races
-    pltpu.reset_tpu_interpret_mode_state()
-    assert races is not None and not races.races_found
 
 
 @pytest.mark.parametrize("spec", FAST, ids=str)

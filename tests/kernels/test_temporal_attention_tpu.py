@@ -14,18 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_caught, assert_conforms, broken, run
-from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 from jax.experimental.pallas import tpu as pltpu
 from test_temporal_attention import OP, assert_sees_nothing
+from watchful import WATCHFUL
 
 from kernels import dispatch, pallas_call, target, tpu_schedule
 from kernels.errors import Unsupported
 from kernels.temporal_attention import api, pallas_tpu, temporal_attention, tpu_tiling
 from kernels.temporal_attention.specs import SPECS, Spec, Windows, inputs
-
-WATCHFUL = pltpu.InterpretParams(
-    detect_races=True, uninitialized_memory="nan", out_of_bounds_reads="raise"
-)
 
 TPU = target.Target("tpu", "TPU v6 lite")
 
@@ -46,16 +42,6 @@ SLOW = [
     Spec(1, 2, 3, 1, 136, A=1, dtype="float32"),
     Spec(1, 1, 3, 1, 16, dtype="float32"),
 ]
-
-
-@pytest.fixture
-def interpreter():
-    pltpu.reset_tpu_interpret_mode_state()
-    with pallas_call.interpreted(WATCHFUL):
-        yield
-    races = interpret_pallas_call.races
-    pltpu.reset_tpu_interpret_mode_state()
-    assert races is not None and not races.races_found
 
 
 @pytest.mark.parametrize("spec", FAST, ids=str)
